@@ -1,0 +1,1 @@
+"""The platform's rules and ports: knows nothing of Flask or Celery."""

@@ -1,0 +1,12 @@
+"""Names of the queues and of the tasks on them: the API sends by name, the worker registers under it."""
+
+from typing import Literal
+
+TRAIN = "lenet.train"
+INGEST = "lenet.ingest"
+SWEEP = "lenet.sweep"
+
+Queue = Literal["cpu", "gpu", "ingest"]
+CPU_QUEUE: Queue = "cpu"
+GPU_QUEUE: Queue = "gpu"
+INGEST_QUEUE: Queue = "ingest"

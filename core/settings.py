@@ -1,0 +1,115 @@
+"""Every setting of the platform: one frozen model, the only reader of the environment."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENVIRONMENT_PREFIX = "LENET_"
+
+
+def _cores() -> int:
+    """Return how many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Settings read from variables that begin with ``LENET_``; each default is the embedded mode's."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore")
+
+    data_dir: Annotated[Path, Field(description="Folder of everything that the embedded mode keeps.")] = Path("data")
+    database_url: Annotated[
+        SecretStr | None, Field(description="SQLAlchemy URL. Unset: SQLite in the data directory.")
+    ] = None
+    redis_url: Annotated[
+        SecretStr | None, Field(description="Redis for the queue. Unset: `lenet up` starts one of its own.")
+    ] = None
+    store_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="`file:///folder` or `s3://bucket?endpoint=host:port&secure=true&region=us-east-1`. "
+            "Unset: a folder in the data directory."
+        ),
+    ] = None
+    store_access_key: Annotated[SecretStr | None, Field(description="Access key of the S3 store.")] = None
+    store_secret_key: Annotated[SecretStr | None, Field(description="Secret key of the S3 store.")] = None
+
+    api_host: Annotated[str, Field(description="Address that the API listens on.")] = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65535, description="Port that the API listens on.")] = 8000
+    api_key: Annotated[
+        SecretStr | None, Field(min_length=16, description="The first administrator's key, 16 characters at least.")
+    ] = None
+    api_threads: Annotated[int, Field(ge=1, description="Threads of each API process.")] = 32
+    api_processes: Annotated[int, Field(ge=1, description="API processes.")] = 1
+
+    max_upload_bytes: Annotated[int, Field(ge=1, description="Largest archive that is taken.")] = 10 * 2**30
+    max_request_bytes: Annotated[int, Field(ge=1, description="Largest JSON body.")] = 2**20
+    max_predict_bytes: Annotated[int, Field(ge=1, description="Largest body of a prediction.")] = 64 * 2**20
+    max_predict_images: Annotated[int, Field(ge=1, description="Most images in one prediction.")] = 2000
+    archive_max_entries: Annotated[int, Field(ge=1, description="Most entries in an archive.")] = 1_100_000
+    archive_max_bytes: Annotated[int, Field(ge=1, description="Most bytes that an archive may unpack to.")] = 50 * 2**30
+    archive_max_entry_bytes: Annotated[int, Field(ge=1, description="Most bytes of one unpacked entry.")] = 64 * 2**20
+    archive_max_ratio: Annotated[
+        float, Field(gt=1, description="Most unpacked bytes for each packed one, over the whole archive.")
+    ] = 100.0
+    image_max_pixels: Annotated[int, Field(ge=1, description="Most pixels of one image.")] = 40_000_000
+    decode_memory_bytes: Annotated[
+        int, Field(ge=2**28, description="Address space that a decoding process may take.")
+    ] = 4 * 2**30
+    decode_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time without progress before a decoding process is ended.")
+    ] = 60.0
+
+    lease_seconds: Annotated[float, Field(gt=0, description="How long a claim holds without a heartbeat.")] = 30.0
+    heartbeat_seconds: Annotated[float, Field(gt=0, description="How often a claim is extended.")] = 5.0
+    sweep_seconds: Annotated[float, Field(gt=0, description="How often leases and unsent jobs are looked at.")] = 5.0
+    poll_seconds: Annotated[float, Field(gt=0, description="How often a free slot looks for work without a message.")] = 15.0
+    stall_seconds: Annotated[
+        float, Field(gt=0, description="Longest time without a batch before a trainer is ended as stalled.")
+    ] = 60.0
+    cancel_grace_seconds: Annotated[
+        float, Field(ge=0, description="Time that a trainer has to end by itself before its group is killed.")
+    ] = 2.0
+    max_attempts: Annotated[int, Field(ge=1, description="Attempts after which a job that loses its worker fails.")] = 3
+
+    worker_slots: Annotated[int, Field(ge=1, description="Trainings at once on this host.")] = Field(
+        default_factory=_cores
+    )
+    worker_threads: Annotated[int | None, Field(ge=1, description="Torch threads of each slot. Unset: its share of the cores.")] = None
+    worker_device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="What this host trains on.")] = "auto"
+    worker_nice: Annotated[int, Field(ge=0, le=19, description="Niceness of trainings and decoding.")] = 10
+    pack_cache_bytes: Annotated[int, Field(ge=0, description="Bound of a host's cache of packs.")] = 20 * 2**30
+    model_cache_bytes: Annotated[int, Field(ge=0, description="Bound of the API's cache of models.")] = 64 * 2**20
+
+    log_format: Annotated[Literal["console", "json"], Field(description="Form of the log lines.")] = "console"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level that is logged.")] = "info"
+    test_data: Annotated[Path | None, Field(description="Folder of real images for tests and benchmarks.")] = None
+
+    @cached_property
+    def database(self) -> str:
+        """Return the SQLAlchemy URL in force."""
+        return self.database_url.get_secret_value() if self.database_url else f"sqlite:///{self.data_dir.resolve()}/lenet.db"
+
+    @cached_property
+    def store(self) -> str:
+        """Return the store's URL in force."""
+        return self.store_url.get_secret_value() if self.store_url else f"file://{self.data_dir.resolve()}/objects"
+
+    @cached_property
+    def redis(self) -> str:
+        """Return the URL of Redis in force; the embedded start sets the variable to its own."""
+        return self.redis_url.get_secret_value() if self.redis_url else "redis://127.0.0.1:6379/0"
+
+    @cached_property
+    def cache_dir(self) -> Path:
+        """Return the folder of a host's caches and scratch files."""
+        return self.data_dir / "cache"
+
+    @cached_property
+    def threads_per_slot(self) -> int:
+        """Return the torch threads of each slot: the slots' sum never exceeds the cores."""
+        return self.worker_threads or max(1, _cores() // self.worker_slots)
