@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(gt=0, description="How long a claim holds without a heartbeat.")] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0, description="How often a claim is extended.")] = 5.0
     sweep_seconds: Annotated[float, Field(gt=0, description="How often leases and unsent jobs are looked at.")] = 5.0
-    poll_seconds: Annotated[float, Field(gt=0, description="How often a free slot looks for work without a message.")] = 15.0
+    poll_seconds: Annotated[
+        float, Field(gt=0, description="How often a free slot looks for work without a message.")
+    ] = 15.0
     stall_seconds: Annotated[
         float, Field(gt=0, description="Longest time without a batch before a trainer is ended as stalled.")
     ] = 60.0
@@ -79,20 +81,28 @@ class Settings(BaseSettings):
     worker_slots: Annotated[int, Field(ge=1, description="Trainings at once on this host.")] = Field(
         default_factory=_cores
     )
-    worker_threads: Annotated[int | None, Field(ge=1, description="Torch threads of each slot. Unset: its share of the cores.")] = None
+    worker_threads: Annotated[
+        int | None, Field(ge=1, description="Torch threads of each slot. Unset: its share of the cores.")
+    ] = None
     worker_device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="What this host trains on.")] = "auto"
     worker_nice: Annotated[int, Field(ge=0, le=19, description="Niceness of trainings and decoding.")] = 10
     pack_cache_bytes: Annotated[int, Field(ge=0, description="Bound of a host's cache of packs.")] = 20 * 2**30
     model_cache_bytes: Annotated[int, Field(ge=0, description="Bound of the API's cache of models.")] = 64 * 2**20
 
     log_format: Annotated[Literal["console", "json"], Field(description="Form of the log lines.")] = "console"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level that is logged.")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="Least level that is logged.")
+    ] = "info"
     test_data: Annotated[Path | None, Field(description="Folder of real images for tests and benchmarks.")] = None
 
     @cached_property
     def database(self) -> str:
         """Return the SQLAlchemy URL in force."""
-        return self.database_url.get_secret_value() if self.database_url else f"sqlite:///{self.data_dir.resolve()}/lenet.db"
+        return (
+            self.database_url.get_secret_value()
+            if self.database_url
+            else f"sqlite:///{self.data_dir.resolve()}/lenet.db"
+        )
 
     @cached_property
     def store(self) -> str:

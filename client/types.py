@@ -1,0 +1,288 @@
+"""What the platform answers, as frozen values.
+
+Fields that this version does not know are kept (``model_extra``) and printed by ``--json``; status words are plain
+strings, so that a newer platform never breaks an older client. Accuracies and shares are fractions 0-1.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Value(BaseModel):
+    """The base of every answer: frozen, and tolerant to fields that are new."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, protected_namespaces=())
+
+
+class Page(Value, Generic[T]):
+    """One page of a list, newest first; ``next_cursor`` opens the next, ``None`` on the last."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class ProblemFault(Value):
+    """One fault of a problem: where and what."""
+
+    pointer: str = ""
+    detail: str = ""
+
+
+class Problem(Value):
+    """Why something failed or was refused (RFC 9457)."""
+
+    code: str | None = None
+    title: str | None = None
+    status: int | None = None
+    detail: str | None = None
+    request_id: str | None = None
+    errors: list[ProblemFault] = []
+
+    @property
+    def sentence(self) -> str:
+        """Return the most that the problem says in one line."""
+        return self.detail or self.title or self.code or "no reason was given"
+
+
+class DatasetWarning(Value):
+    """What a dataset that is ready is warned of: how many entries, and some of their paths."""
+
+    code: str
+    detail: str = ""
+    count: int = 0
+    examples: list[str] = []
+
+
+class ImageSummary(Value):
+    """The images of a dataset: how many, of which modes, smallest and largest size in pixels."""
+
+    total: int = 0
+    modes: dict[str, int] = {}
+    min_size: tuple[int, int] | None = None
+    max_size: tuple[int, int] | None = None
+
+
+class EntryCounts(Value):
+    """How many entries of the archive were accepted, rejected and ignored."""
+
+    accepted: int = 0
+    rejected: int = 0
+    ignored: int = 0
+
+
+class Dataset(Value):
+    """A dataset: ``processing``, ``ready`` or ``rejected``. What ingest finds is ``None`` until it has."""
+
+    id: str
+    status: str
+    name: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    created_at: datetime | None = None
+    classes: list[str] | None = None
+    counts: dict[str, dict[str, int] | None] | None = None
+    images: ImageSummary | None = None
+    color_mode: str | None = None
+    warnings: list[DatasetWarning] | None = None
+    error: Problem | None = None
+    entries: EntryCounts | None = None
+
+    def images_in(self, split: str) -> int:
+        """Return how many images a split (``train``, ``validation``, ``test``) has."""
+        return sum(((self.counts or {}).get(split) or {}).values())
+
+
+class Entry(Value):
+    """One entry of a dataset's archive: what became of it and why."""
+
+    path: str
+    outcome: str
+    reason: str | None = None
+
+
+class Progress(Value):
+    """How far a job is; ``fraction`` never falls within an attempt."""
+
+    epoch: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    batches: int | None = None
+    fraction: float | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class Metrics(Value):
+    """What a job has measured so far."""
+
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    best_epoch: int | None = None
+
+
+class Job(Value):
+    """A training: ``queued``, ``running``, ``paused``, ``succeeded``, ``failed`` or ``cancelled``."""
+
+    id: str
+    status: str
+    name: str | None = None
+    tags: list[str] = []
+    dataset_id: str | None = None
+    sweep_id: str | None = None
+    config: dict[str, Any] = {}
+    priority: int | None = None
+    attempt: int = 0
+    progress: Progress | None = None
+    metrics: Metrics | None = None
+    parameters: int | None = None
+    stop_reason: str | None = None
+    jobs_ahead: int | None = None
+    device: str | None = None
+    worker: str | None = None
+    error: Problem | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Claim that the job will change no more unless it is retried."""
+        return self.status in ENDED
+
+
+class Estimate(Value):
+    """How long a job would take, from measured speed; ``None`` where nothing was measured yet."""
+
+    seconds_per_epoch: float | None = None
+    total_seconds: float | None = None
+    queue_wait_seconds: float | None = None
+
+
+class Plan(Value):
+    """What a job would be: the resolved config, its layers and the estimate. Nothing is stored for it."""
+
+    config: dict[str, Any] = {}
+    layers: list[dict[str, Any]] = []
+    estimate: Estimate | None = None
+
+
+class Epoch(Value):
+    """One epoch, counted from 1."""
+
+    epoch: int
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    learning_rate: float | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    finished_at: datetime | None = None
+
+
+class LogLine(Value):
+    """One line of the worker's log about a job; ``id`` is what ``after`` takes."""
+
+    id: int | str | None = None
+    time: datetime | None = Field(default=None, validation_alias=AliasChoices("time", "at", "timestamp", "created_at"))
+    level: str | None = None
+    message: str = Field(default="", validation_alias=AliasChoices("message", "event", "line", "text"))
+
+
+class ClassScore(Value):
+    """Test metrics of one class."""
+
+    class_name: str = Field(alias="class")
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    support: int = 0
+
+
+class Mistake(Value):
+    """One test image that the model takes for another class."""
+
+    path: str
+    true: str
+    predicted: str
+    confidence: float
+
+
+class Report(Value):
+    """Test metrics of a job; the confusion matrix has true classes as rows, predicted ones as columns."""
+
+    accuracy: float
+    loss: float | None = None
+    confusion_matrix: list[list[int]] = []
+    per_class: list[ClassScore] = []
+    mistakes: list[Mistake] = []
+
+
+class Artifact(Value):
+    """One file of a job that succeeded."""
+
+    name: str
+    media_type: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+class ClassProbability(Value):
+    """One of the most probable classes of an image."""
+
+    class_name: str = Field(alias="class")
+    probability: float
+
+
+class Prediction(Value):
+    """What the model takes one image for."""
+
+    filename: str
+    class_name: str = Field(alias="class")
+    class_index: int
+    confidence: float
+    top: list[ClassProbability] = []
+
+
+class Worker(Value):
+    """One worker host with its slots and the jobs that they train."""
+
+    name: str
+    host: str | None = None
+    device: str | None = None
+    slots: int | None = None
+    busy_jobs: list[str] = []
+    last_heartbeat_at: datetime | None = None
+
+
+class Queue(Value):
+    """How much waits in one queue, and for how long the oldest has."""
+
+    name: str
+    depth: int = 0
+    oldest_wait_seconds: float | None = None
+
+
+class Preset(Value):
+    """A recipe: a name and the options that it stands for."""
+
+    name: str
+    description: str | None = None
+
+
+class Architecture(Value):
+    """A network that can be trained."""
+
+    name: str
+    description: str | None = None

@@ -1,0 +1,317 @@
+"""The tables, as typed rows. No rules stand here: services write them, each change of a job's status in one place."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_ID = String(40)
+_KEY = String(400)
+_HASH = String(64)
+_WORD = String(40)
+_NAME = String(255)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC. SQLite forgets the zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn an aware moment into UTC; a naive one is a defect of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs its zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Give back an aware moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_Json = JSON().with_variant(JSONB(), "postgresql")
+_BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Row(DeclarativeBase):
+    """The base of all rows; constraints get names that migrations can rely on."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UTCDateTime(), dict[str, Any]: _Json, list[Any]: _Json}
+
+
+class TenantRow(Row):
+    """Who owns keys, datasets and jobs."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(_NAME, unique=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKeyRow(Row):
+    """A key of a tenant: the SHA-256 of its secret, never the secret."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str] = mapped_column(_NAME)
+    secret_hash: Mapped[str] = mapped_column(_HASH, unique=True)
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class IdempotencyRow(Row):
+    """The first answer that an ``Idempotency-Key`` got, given again for the same request."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(_HASH)
+    status: Mapped[int | None]
+    location: Mapped[str | None] = mapped_column(_KEY)
+    body: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+
+
+class DatasetRow(Row):
+    """An uploaded archive; ``manifest`` is what ingest found, ``error`` why it was rejected."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "sha256"),
+        Index("ix_datasets_status_lease", "status", "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(_NAME)
+    status: Mapped[str] = mapped_column(_WORD)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(_HASH)
+    archive_key: Mapped[str] = mapped_column(_KEY)
+    preview_key: Mapped[str | None] = mapped_column(_KEY)
+    manifest: Mapped[dict[str, Any] | None]
+    entries: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(_NAME)
+    lease_expires_at: Mapped[datetime | None]
+    request_id: Mapped[str | None] = mapped_column(_NAME)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class DatasetEntryRow(Row):
+    """One entry of an archive: accepted, rejected or ignored, and why."""
+
+    __tablename__ = "dataset_entries"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(_WORD)
+    reason: Mapped[str | None] = mapped_column(Text)
+    split: Mapped[str | None] = mapped_column(_WORD)
+    class_name: Mapped[str | None] = mapped_column(_NAME)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    mode: Mapped[str | None] = mapped_column(_WORD)
+
+
+class PackRow(Row):
+    """A dataset decoded for one image size and colour mode; ``digest`` is the SHA-256 of its bytes."""
+
+    __tablename__ = "packs"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    image_size: Mapped[int] = mapped_column(primary_key=True)
+    color_mode: Mapped[str] = mapped_column(_WORD, primary_key=True)
+    digest: Mapped[str] = mapped_column(_HASH)
+    key: Mapped[str] = mapped_column(_KEY)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class JobRow(Row):
+    """A training. ``status``, ``attempt`` and the lease are written by `core.services` alone, under conditions."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue", "status", "queue", "priority"),
+        Index("ix_jobs_tenant_status", "tenant_id", "status"),
+        Index("ix_jobs_status_lease", "status", "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    dataset_id: Mapped[str] = mapped_column(_ID, index=True)  # no foreign key: results outlive the dataset
+    sweep_id: Mapped[str | None] = mapped_column(_ID, index=True)
+    from_job: Mapped[str | None] = mapped_column(_ID)
+    warm_start: Mapped[bool] = mapped_column(default=False)
+    name: Mapped[str] = mapped_column(_NAME)
+    tags: Mapped[list[Any]]
+    config: Mapped[dict[str, Any]]
+    priority: Mapped[int]
+    queue: Mapped[str] = mapped_column(_WORD)
+    status: Mapped[str] = mapped_column(_WORD)
+    attempt: Mapped[int] = mapped_column(default=0)
+    attempts_lost: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(_NAME)
+    device: Mapped[str | None] = mapped_column(_WORD)
+    lease_expires_at: Mapped[datetime | None]
+    last_progress_at: Mapped[datetime | None]
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    stop_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any] | None]
+    parameters: Mapped[int | None]
+    stop_reason: Mapped[str | None] = mapped_column(_WORD)
+    error: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str | None] = mapped_column(_NAME)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+
+class JobAttemptRow(Row):
+    """One claim of a job and why it ended."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(_NAME)
+    device: Mapped[str] = mapped_column(_WORD)
+    started_at: Mapped[datetime]
+    resumed_from_epoch: Mapped[int | None]
+    ended_at: Mapped[datetime | None]
+    end: Mapped[str | None] = mapped_column(_WORD)
+    exit_code: Mapped[int | None]
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class JobTransitionRow(Row):
+    """One change of a job's status: when, from, to, in which attempt, by whom and why."""
+
+    __tablename__ = "job_transitions"
+
+    id: Mapped[int] = mapped_column(_BigKey, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime]
+    before: Mapped[str | None] = mapped_column(_WORD)
+    after: Mapped[str] = mapped_column(_WORD)
+    attempt: Mapped[int]
+    actor: Mapped[str] = mapped_column(_NAME)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class JobLogRow(Row):
+    """One log line of a job's training."""
+
+    __tablename__ = "job_logs"
+    __table_args__ = (Index("ix_job_logs_job_id_id", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(_BigKey, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    level: Mapped[str] = mapped_column(_WORD)
+    message: Mapped[str] = mapped_column(Text)
+
+
+class EpochRow(Row):
+    """One epoch of a training; accuracies are fractions."""
+
+    __tablename__ = "epochs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    train_loss: Mapped[float]
+    train_accuracy: Mapped[float]
+    val_loss: Mapped[float | None]
+    val_accuracy: Mapped[float | None]
+    learning_rate: Mapped[float]
+    seconds: Mapped[float]
+    images_per_second: Mapped[float]
+    finished_at: Mapped[datetime]
+
+
+class CheckpointRow(Row):
+    """A checkpoint whose object is wholly in the store: a row is what makes it exist."""
+
+    __tablename__ = "checkpoints"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    batch: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(_KEY)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(_HASH)
+    created_at: Mapped[datetime]
+
+
+class ArtifactRow(Row):
+    """A result of a job that succeeded."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    attempt: Mapped[int]
+    media_type: Mapped[str] = mapped_column(_NAME)
+    key: Mapped[str] = mapped_column(_KEY)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(_HASH)
+    created_at: Mapped[datetime]
+
+
+class WorkerRow(Row):
+    """A worker that has reported; its heartbeat says whether it still lives."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    host: Mapped[str] = mapped_column(_NAME)
+    role: Mapped[str] = mapped_column(_WORD)
+    device: Mapped[str] = mapped_column(_WORD)
+    slots: Mapped[int]
+    busy: Mapped[list[Any]]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]

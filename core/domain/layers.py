@@ -1,0 +1,198 @@
+"""Layers as data: what each takes, gives and weighs, without any engine.
+
+A network is a tuple of these. The torch net, the exported graph and the table of layers that the API shows are
+all built from the same tuple, so that they cannot differ.
+
+A shape is ``(channels, height, width)`` or, once flattened, ``(features,)``; the batch is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import Literal
+
+Shape = tuple[int, ...]
+ActivationName = Literal["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu"]
+PoolingName = Literal["max", "avg"]
+
+LEAKY_SLOPE = 0.01
+NORM_EPSILON = 1e-5
+
+
+class TooSmallError(ValueError):
+    """The image shrinks to nothing before the network's end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Bring raw pixels (0–255) to the network's range, ``pixel * scale + shift`` for each channel.
+
+    Scale and shift are numbers of the dataset: they are stored beside the weights, and never trained.
+    """
+
+    name: str
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the shape unchanged."""
+        return shape
+
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
+        """Return 0: nothing is trained."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """Square filters at stride 1, the border padded with ``padding`` zeros."""
+
+    name: str
+    filters: int
+    kernel: int
+    padding: int = 0
+    bias: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        """Return ``(filters, height, width)``."""
+        shrink = self.kernel - 1 - 2 * self.padding
+        return (self.filters, *_sides(self.name, *(side - shrink for side in shape[1:])))
+
+    def weights(self, shape: Shape) -> int:
+        """Return the number of filter weights and biases."""
+        return self.filters * (shape[0] * self.kernel**2 + self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm:
+    """Batch normalisation of each channel with a trained scale and shift (Ioffe and Szegedy, 2015)."""
+
+    name: str
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the shape unchanged."""
+        return shape
+
+    def weights(self, shape: Shape) -> int:
+        """Return a scale and a shift for each channel."""
+        return 2 * shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """A function of each value alone."""
+
+    name: str
+    function: ActivationName
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the shape unchanged."""
+        return shape
+
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
+        """Return 0: nothing is trained."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The largest or the mean of each square of ``size`` pixels; a rest at the border is left out."""
+
+    name: str
+    method: PoolingName
+    size: int = 2
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the same channels with sides divided by ``size``."""
+        return (shape[0], *_sides(self.name, *(side // self.size for side in shape[1:])))
+
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
+        """Return 0: nothing is trained."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten:
+    """Maps in a row: channel by channel, each row by row."""
+
+    name: str
+
+    def output(self, shape: Shape) -> Shape:
+        """Return ``(features,)``."""
+        return (prod(shape),)
+
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
+        """Return 0: nothing is trained."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Every output is a weighted sum of every input."""
+
+    name: str
+    units: int
+
+    def output(self, shape: Shape) -> Shape:  # noqa: ARG002 - every layer answers to the same question
+        """Return ``(units,)``."""
+        return (self.units,)
+
+    def weights(self, shape: Shape) -> int:
+        """Return the number of weights and biases."""
+        return self.units * (shape[0] + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout:
+    """In training only: each value is zero with probability ``rate``, the rest grows to make up for it."""
+
+    name: str
+    rate: float
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the shape unchanged."""
+        return shape
+
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
+        """Return 0: nothing is trained."""
+        return 0
+
+
+Layer = Scaling | Convolution | BatchNorm | Activation | Pool | Flatten | Dense | Dropout
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """A row of the table of layers."""
+
+    name: str
+    kind: str
+    output_shape: Shape
+    weights: int
+
+
+def input_shapes(network: Sequence[Layer], shape: Shape) -> list[Shape]:
+    """Return what each layer takes, and last what the network gives, for images of ``shape``.
+
+    Raises:
+        TooSmallError: The image is too small for the network.
+    """
+    return list(accumulate(network, lambda before, layer: layer.output(before), initial=shape))
+
+
+def summarize(network: Sequence[Layer], shape: Shape) -> list[LayerSummary]:
+    """Return the table of layers for images of ``shape``.
+
+    Raises:
+        TooSmallError: The image is too small for the network.
+    """
+    shapes = input_shapes(network, shape)
+    return [
+        LayerSummary(layer.name, type(layer).__name__.lower(), shapes[place + 1], layer.weights(shapes[place]))
+        for place, layer in enumerate(network)
+    ]
+
+
+def _sides(name: str, *sides: int) -> tuple[int, ...]:
+    if min(sides) < 1:
+        raise TooSmallError(f"nothing is left of the image at layer {name!r}")
+    return sides

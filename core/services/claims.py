@@ -1,0 +1,252 @@
+"""A worker's hold on a job: taking it, keeping it, giving it back; every write of it carries the attempt."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import CheckpointRow, EpochRow, JobAttemptRow, JobRow
+from core.domain.jobs import AttemptEnd, JobStatus
+from core.errors import LeaseLostError
+from core.services.transitions import change_status
+from core.services.workers import gpu_has_a_free_slot
+
+SWEEPER = "sweeper"
+
+# What an attempt that ends without a result is called in the job's error, and what a person can do about it.
+_FAILURES = {
+    AttemptEnd.WORKER_LOST: "The worker was lost",
+    AttemptEnd.TRAINER_KILLED: "The trainer process was killed",
+    AttemptEnd.TRAINER_CRASHED: "The trainer process crashed",
+    AttemptEnd.OUT_OF_MEMORY: "The training ran out of memory",
+    AttemptEnd.STALLED: "The training stood still",
+    AttemptEnd.UNAVAILABLE: "A backing service did not answer",
+}
+# The same input needs the same memory: one more try is enough to tell a bad neighbour from a job too big.
+_MOST_OUT_OF_MEMORY = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in the store."""
+
+    key: str
+    sha256: str
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that this worker holds. ``attempt`` is the fencing token; ``checkpoints`` are newest first."""
+
+    job_id: str
+    tenant_id: str
+    dataset_id: str
+    attempt: int
+    worker: str
+    config: dict[str, Any]
+    from_job: str | None
+    warm_start: bool
+    request_id: str | None
+    checkpoints: tuple[Checkpoint, ...]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked of a running job."""
+
+    pause: bool
+    stop: bool
+
+
+def claim_job(session: Session, *, worker: str, device: str, lease_seconds: float) -> Claim | None:
+    """Take the next job for a slot on ``device`` (``cpu`` or ``cuda``), or return ``None`` where none waits.
+
+    The tenant with the fewest running jobs comes first, then the higher priority, then the older job.
+    """
+    wanted = ["gpu", "auto"] if device == "cuda" else ["cpu"] if gpu_has_a_free_slot(session) else ["cpu", "auto"]
+    job_id = _next_job(session, wanted)
+    if job_id is None:
+        return None
+    now = read_clock(session)
+    attempt = change_status(
+        session,
+        job_id,
+        before=JobStatus.QUEUED,
+        after=JobStatus.RUNNING,
+        actor=worker,
+        reason="claimed",
+        attempt=JobRow.attempt + 1,
+        worker=worker,
+        device=device,
+        lease_expires_at=now + timedelta(seconds=lease_seconds),
+        last_progress_at=now,
+        started_at=func.coalesce(JobRow.started_at, now),
+    )
+    if attempt is None:
+        return None
+    session.add(JobAttemptRow(job_id=job_id, attempt=attempt, worker=worker, device=device, started_at=now))
+    job = session.get_one(JobRow, job_id, populate_existing=True)
+    return Claim(
+        job_id=job.id,
+        tenant_id=job.tenant_id,
+        dataset_id=job.dataset_id,
+        attempt=attempt,
+        worker=worker,
+        config=job.config,
+        from_job=job.from_job,
+        warm_start=job.warm_start,
+        request_id=job.request_id,
+        checkpoints=_checkpoints(session, job_id),
+    )
+
+
+def _next_job(session: Session, wanted: list[str]) -> str | None:
+    running = (
+        select(JobRow.tenant_id, func.count().label("jobs"))
+        .where(JobRow.status == JobStatus.RUNNING)
+        .group_by(JobRow.tenant_id)
+        .subquery()
+    )
+    return session.scalar(
+        select(JobRow.id)
+        .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
+        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted))
+        .order_by(func.coalesce(running.c.jobs, 0), JobRow.priority.desc(), JobRow.id)
+        .limit(1)
+        .with_for_update(of=JobRow, skip_locked=True)
+    )
+
+
+def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:
+    rows = session.scalars(
+        select(CheckpointRow)
+        .where(CheckpointRow.job_id == job_id)
+        .order_by(CheckpointRow.epoch.desc(), CheckpointRow.batch.desc(), CheckpointRow.attempt.desc())
+    )
+    return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch) for row in rows)
+
+
+def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
+    """Write columns of the job, only while this attempt holds it, and return what the user asked meanwhile.
+
+    Raises:
+        LeaseLostError: A newer attempt exists, or the job is no longer running.
+    """
+    row = session.execute(
+        update(JobRow)
+        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, JobRow.attempt == claim.attempt)
+        .values(updated_at=read_clock(session), **values)
+        .returning(JobRow.pause_requested, JobRow.stop_requested)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
+    return Wishes(pause=row.pause_requested, stop=row.stop_requested)
+
+
+def renew(session: Session, claim: Claim, *, lease_seconds: float) -> Wishes:
+    """Extend the lease; raises `LeaseLostError` where it is lost."""
+    return write_fenced(session, claim, lease_expires_at=read_clock(session) + timedelta(seconds=lease_seconds))
+
+
+def begin(session: Session, claim: Claim, *, resumed_from: Checkpoint | None, detail: str | None) -> None:
+    """Record where the attempt starts from; epochs after that point are dropped, for they will come again."""
+    write_fenced(session, claim)
+    epoch = resumed_from.epoch if resumed_from else 0
+    for row in session.scalars(select(EpochRow).where(EpochRow.job_id == claim.job_id, EpochRow.epoch > epoch)):
+        session.delete(row)
+    attempt = session.get_one(JobAttemptRow, (claim.job_id, claim.attempt))
+    attempt.resumed_from_epoch = epoch if resumed_from else None
+    attempt.detail = detail
+
+
+def end_attempt(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    end: AttemptEnd,
+    detail: str | None = None,
+    exit_code: int | None = None,
+) -> None:
+    """Record why an attempt ended; what was noted at its start is kept."""
+    row = session.get_one(JobAttemptRow, (job_id, attempt))
+    row.ended_at, row.end, row.exit_code = read_clock(session), end, exit_code
+    row.detail = "; ".join(part for part in (row.detail, detail) if part) or None
+
+
+def release(session: Session, claim: Claim, *, end: AttemptEnd, after: JobStatus, reason: str) -> None:
+    """Give a job back without a result: ``queued`` for a preemption, ``paused`` as the user asked.
+
+    Raises:
+        LeaseLostError: This attempt holds it no longer.
+    """
+    changed = change_status(
+        session,
+        claim.job_id,
+        before=JobStatus.RUNNING,
+        after=after,
+        actor=claim.worker,
+        reason=reason,
+        fence=claim.attempt,
+        pause_requested=False,
+    )
+    if changed is None:
+        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
+    end_attempt(session, claim.job_id, claim.attempt, end=end, detail=reason)
+
+
+def lose(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    end: AttemptEnd,
+    actor: str,
+    detail: str,
+    exit_code: int | None = None,
+    conditions: tuple[Any, ...] = (),
+) -> JobStatus | None:
+    """End an attempt that broke: the job is queued again, or failed where it has broken too often.
+
+    Returns:
+        The job's new status, or ``None`` where this attempt no longer held it.
+    """
+    job = session.get(JobRow, job_id, populate_existing=True)
+    if job is None:
+        return None
+    lost = job.attempts_lost + 1
+    after = JobStatus.FAILED if lost >= _allowed(session, job, end) else JobStatus.QUEUED
+    values: dict[str, Any] = {"attempts_lost": lost}
+    if after == JobStatus.FAILED:
+        values["error"] = {"code": end.value, "detail": f"{_FAILURES[end]} in each of {lost} attempts. {detail}"}
+    changed = change_status(
+        session,
+        job_id,
+        before=JobStatus.RUNNING,
+        after=after,
+        actor=actor,
+        reason=f"{end}: {detail}",
+        fence=attempt,
+        conditions=conditions,
+        **values,
+    )
+    if changed is None:
+        return None
+    end_attempt(session, job_id, attempt, end=end, detail=detail, exit_code=exit_code)
+    return after
+
+
+def _allowed(session: Session, job: JobRow, end: AttemptEnd) -> int:
+    """Return at which lost attempt the job fails."""
+    if end != AttemptEnd.OUT_OF_MEMORY:
+        return job.max_attempts
+    before = session.scalar(
+        select(func.count()).where(JobAttemptRow.job_id == job.id, JobAttemptRow.end == AttemptEnd.OUT_OF_MEMORY)
+    )
+    return 0 if (before or 0) + 1 >= _MOST_OUT_OF_MEMORY else job.max_attempts

@@ -1,0 +1,93 @@
+"""What users do with datasets: upload, look, delete."""
+
+from typing import Literal
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import DatasetEntryRow, DatasetRow, JobRow, PackRow
+from core.domain.datasets import DatasetStatus, Outcome
+from core.domain.jobs import ENDED
+from core.errors import ConflictError, NotFoundError
+from core.services.messages import WakeUp, ingest_message
+from core.services.paging import Page, read_page
+from core.storage.store import StoredObject
+
+
+def register_dataset(
+    session: Session, tenant_id: str, dataset_id: str, *, name: str, archive: StoredObject, request_id: str | None
+) -> tuple[DatasetRow, list[WakeUp]]:
+    """Store the row of an archive whose bytes are in the store, as ``processing``.
+
+    Returns:
+        The dataset with the wake-ups to send after the commit. Where the tenant has the same bytes already, that
+        dataset and no wake-up: the caller deletes the new copy.
+    """
+    present = session.scalar(
+        select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
+    )
+    if present is not None:
+        return present, []
+    now = read_clock(session)
+    row = DatasetRow(
+        id=dataset_id,
+        tenant_id=tenant_id,
+        name=name,
+        status=DatasetStatus.PROCESSING,
+        size_bytes=archive.size_bytes,
+        sha256=archive.sha256,
+        archive_key=archive.key,
+        attempt=0,
+        request_id=request_id,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row, [ingest_message(dataset_id)]
+
+
+def get_dataset(
+    session: Session, tenant_id: str, dataset_id: str, *, lock: Literal["share", "update"] | None = None
+) -> DatasetRow:
+    """Return a dataset of a tenant; raises `NotFoundError`.
+
+    A lock keeps it from being deleted (``share``) or used (``update``) until the transaction ends.
+    """
+    locking = {} if lock is None else {"with_for_update": {"read": lock == "share"}}
+    row = session.get(DatasetRow, dataset_id, populate_existing=True, **locking)
+    if row is None or row.tenant_id != tenant_id:
+        raise NotFoundError("There is no such dataset.", code="dataset_not_found")
+    return row
+
+
+def list_datasets(session: Session, tenant_id: str, *, limit: int, cursor: str | None = None) -> Page[DatasetRow]:
+    """Return a page of a tenant's datasets, newest first."""
+    query = select(DatasetRow).where(DatasetRow.tenant_id == tenant_id)
+    return read_page(session, query, DatasetRow.id, limit=limit, cursor=cursor)
+
+
+def list_entries(
+    session: Session, dataset_id: str, *, outcome: Outcome | None, limit: int, after: int
+) -> list[DatasetEntryRow]:
+    """Return entries of the ledger in the archive's order, from the position after ``after``."""
+    query = select(DatasetEntryRow).where(DatasetEntryRow.dataset_id == dataset_id, DatasetEntryRow.position > after)
+    if outcome is not None:
+        query = query.where(DatasetEntryRow.outcome == outcome)
+    return list(session.scalars(query.order_by(DatasetEntryRow.position).limit(limit)))
+
+
+def delete_dataset(session: Session, tenant_id: str, dataset_id: str) -> None:
+    """Delete a dataset's rows; its objects are deleted after the commit. Jobs that have ended keep their results.
+
+    Raises:
+        ConflictError: ``dataset_in_use`` while a job that has not ended uses it.
+    """
+    get_dataset(session, tenant_id, dataset_id, lock="update")
+    in_use = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.status.not_in(ENDED)).limit(1)
+    if session.scalar(in_use) is not None:
+        raise ConflictError("A job that has not ended uses the dataset.", code="dataset_in_use")
+    for table in (DatasetEntryRow, PackRow):
+        session.execute(delete(table).where(table.dataset_id == dataset_id))
+    session.execute(delete(DatasetRow).where(DatasetRow.id == dataset_id))

@@ -1,0 +1,158 @@
+"""Turning an uploaded archive into a dataset: the worker's hold on it, and what it writes at the end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import DatasetEntryRow, DatasetRow, PackRow
+from core.domain.datasets import ColorMode, DatasetStatus, EntryCounts, LedgerEntry, Manifest
+from core.errors import DatasetRejectedError, LeaseLostError
+from core.storage.store import StoredObject
+
+_ENTRIES_AT_ONCE = 5000
+_MOST_FAULTS = 1000
+
+
+@dataclass(frozen=True)
+class DatasetClaim:
+    """A dataset that this worker reads; ``attempt`` is the fencing token."""
+
+    dataset_id: str
+    tenant_id: str
+    archive_key: str
+    sha256: str
+    attempt: int
+    worker: str
+    request_id: str | None
+
+
+def claim_dataset(session: Session, *, worker: str, lease_seconds: float, max_attempts: int) -> DatasetClaim | None:
+    """Take the oldest dataset that waits to be read, or whose reader was lost; ``None`` where none waits."""
+    now = read_clock(session)
+    row = session.scalar(
+        select(DatasetRow)
+        .where(
+            DatasetRow.status == DatasetStatus.PROCESSING,
+            DatasetRow.attempt < max_attempts,
+            or_(DatasetRow.lease_expires_at.is_(None), DatasetRow.lease_expires_at < now),
+        )
+        .order_by(DatasetRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        return None
+    row.attempt += 1
+    row.worker, row.updated_at, row.lease_expires_at = worker, now, now + timedelta(seconds=lease_seconds)
+    return DatasetClaim(row.id, row.tenant_id, row.archive_key, row.sha256, row.attempt, worker, row.request_id)
+
+
+def write_dataset(session: Session, claim: DatasetClaim, **values: Any) -> None:
+    """Write columns of the dataset, only while this attempt holds it.
+
+    Raises:
+        LeaseLostError: Another reader has it, it was deleted, or it is read already.
+    """
+    written = session.scalar(
+        update(DatasetRow)
+        .where(
+            DatasetRow.id == claim.dataset_id,
+            DatasetRow.status == DatasetStatus.PROCESSING,
+            DatasetRow.attempt == claim.attempt,
+        )
+        .values(updated_at=read_clock(session), **values)
+        .returning(DatasetRow.id)
+        .execution_options(synchronize_session=False)
+    )
+    if written is None:
+        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.dataset_id} holds it no longer.")
+
+
+def renew_dataset(session: Session, claim: DatasetClaim, *, lease_seconds: float) -> None:
+    """Extend the lease; raises `LeaseLostError`."""
+    write_dataset(session, claim, lease_expires_at=read_clock(session) + timedelta(seconds=lease_seconds))
+
+
+def accept_dataset(
+    session: Session,
+    claim: DatasetClaim,
+    *,
+    manifest: Manifest,
+    ledger: Iterable[LedgerEntry],
+    pack: StoredObject,
+    image_size: int,
+    preview_key: str,
+) -> None:
+    """Make a dataset ``ready`` with its manifest, ledger, first pack and preview; raises `LeaseLostError`."""
+    write_dataset(
+        session,
+        claim,
+        status=DatasetStatus.READY,
+        lease_expires_at=None,
+        manifest=manifest.model_dump(mode="json"),
+        entries=manifest.entries.model_dump(),
+        preview_key=preview_key,
+    )
+    _write_ledger(session, claim.dataset_id, ledger)
+    record_pack(session, claim.dataset_id, pack, image_size=image_size, color_mode=manifest.color_mode)
+
+
+def reject_dataset(
+    session: Session,
+    claim: DatasetClaim,
+    error: DatasetRejectedError,
+    *,
+    entries: EntryCounts | None,
+    ledger: Iterable[LedgerEntry],
+) -> None:
+    """Make a dataset ``rejected``, keeping every reason and what the ledger knows; raises `LeaseLostError`."""
+    write_dataset(
+        session,
+        claim,
+        status=DatasetStatus.REJECTED,
+        lease_expires_at=None,
+        entries=entries.model_dump() if entries else None,
+        error={
+            "code": error.code,
+            "detail": error.detail,
+            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.faults[:_MOST_FAULTS]],
+        },
+    )
+    _write_ledger(session, claim.dataset_id, ledger)
+
+
+def _write_ledger(session: Session, dataset_id: str, ledger: Iterable[LedgerEntry]) -> None:
+    rows = ({"dataset_id": dataset_id, **entry.model_dump()} for entry in ledger)
+    while batch := list(islice(rows, _ENTRIES_AT_ONCE)):
+        session.execute(insert(DatasetEntryRow), batch)
+
+
+def find_pack(session: Session, dataset_id: str, *, image_size: int, color_mode: ColorMode) -> PackRow | None:
+    """Return the pack of a dataset for an image size and colour mode, where it was made already."""
+    return session.get(PackRow, (dataset_id, image_size, color_mode))
+
+
+def record_pack(
+    session: Session, dataset_id: str, pack: StoredObject, *, image_size: int, color_mode: ColorMode
+) -> None:
+    """Make a pack exist; where another worker was faster, its equal pack stays."""
+    if find_pack(session, dataset_id, image_size=image_size, color_mode=color_mode) is not None:
+        return
+    session.add(
+        PackRow(
+            dataset_id=dataset_id,
+            image_size=image_size,
+            color_mode=color_mode,
+            digest=pack.sha256,
+            key=pack.key,
+            size_bytes=pack.size_bytes,
+            created_at=read_clock(session),
+        )
+    )

@@ -1,0 +1,119 @@
+"""API keys: made once, stored hashed, and turned into who is asking."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import ApiKeyRow, TenantRow
+from core.domain.identifiers import new_id
+from core.errors import NotFoundError, UnauthenticatedError
+
+Scope = Literal["read", "train", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "train", "admin")
+DEFAULT_TENANT = "default"
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking: a key, its tenant and what it may do."""
+
+    key_id: str
+    tenant_id: str
+    scopes: frozenset[str]
+
+
+def new_secret() -> str:
+    """Return a new secret: 32 random bytes behind a prefix that scanners for leaked keys can look for."""
+    return f"lenet_{secrets.token_urlsafe(32)}"
+
+
+def hash_secret(secret: str) -> str:
+    """Return what is stored of a secret. It is random and long, so a plain hash cannot be guessed backwards."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def authenticate(session: Session, secret: str) -> Principal:
+    """Return who holds ``secret``; raises `UnauthenticatedError` where it is wrong, expired or revoked.
+
+    The look-up is by the hash, whose bits say nothing of how near a guess came: no timing tells anything.
+    """
+    key = session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hash == hash_secret(secret)))
+    now = read_clock(session)
+    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+        raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
+    return Principal(key.id, key.tenant_id, frozenset(key.scopes))
+
+
+def note_use(session: Session, key_id: str) -> None:
+    """Record that a key was used, at most once a minute."""
+    now = read_clock(session)
+    session.execute(
+        update(ApiKeyRow)
+        .where(
+            ApiKeyRow.id == key_id,
+            (ApiKeyRow.last_used_at.is_(None)) | (ApiKeyRow.last_used_at < now - _USE_NOTED_EVERY),
+        )
+        .values(last_used_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def ensure_admin_key(session: Session, secret: str) -> None:
+    """Make ``secret`` an administrator's key of the default tenant, where it is none yet."""
+    if session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hash == hash_secret(secret))) is None:
+        create_key(session, ensure_tenant(session, DEFAULT_TENANT), name="first", scopes=SCOPES, secret=secret)
+
+
+def ensure_tenant(session: Session, name: str) -> str:
+    """Return the id of the tenant of that name, made where it is missing."""
+    tenant = session.scalar(select(TenantRow).where(TenantRow.name == name))
+    if tenant is None:
+        tenant = TenantRow(id=new_id("tenant"), name=name, created_at=read_clock(session))
+        session.add(tenant)
+        session.flush()
+    return tenant.id
+
+
+def create_key(
+    session: Session,
+    tenant_id: str,
+    *,
+    name: str,
+    scopes: Sequence[Scope],
+    secret: str,
+    expires_at: datetime | None = None,
+) -> ApiKeyRow:
+    """Store a key by the hash of its secret."""
+    row = ApiKeyRow(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=name,
+        secret_hash=hash_secret(secret),
+        scopes=list(scopes),
+        created_at=read_clock(session),
+        expires_at=expires_at,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def list_keys(session: Session) -> list[ApiKeyRow]:
+    """Return every key that is not revoked, newest first."""
+    return list(session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None)).order_by(ApiKeyRow.id.desc())))
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """Revoke a key at once; raises `NotFoundError`."""
+    key = session.get(ApiKeyRow, key_id)
+    if key is None or key.revoked_at is not None:
+        raise NotFoundError("There is no such key.", code="key_not_found")
+    key.revoked_at = read_clock(session)

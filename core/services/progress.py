@@ -1,0 +1,88 @@
+"""What a running training reports: progress, epochs, checkpoints and log lines, all fenced by the attempt."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import CheckpointRow, EpochRow, JobLogRow
+from core.services.claims import Claim, Wishes, write_fenced
+from core.storage.store import StoredObject
+
+CHECKPOINTS_KEPT = 2
+_LONGEST_LINE = 4000
+
+
+@dataclass(frozen=True)
+class EpochFigures:
+    """One epoch's figures; accuracies are fractions, ``seconds`` is wall clock."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+
+def record_progress(session: Session, claim: Claim, progress: dict[str, Any]) -> Wishes:
+    """Write how far the training is; raises `LeaseLostError` where this attempt holds the job no longer."""
+    return write_fenced(session, claim, progress=progress, last_progress_at=read_clock(session))
+
+
+def record_epoch(session: Session, claim: Claim, figures: EpochFigures, metrics: dict[str, Any]) -> Wishes:
+    """Write an epoch and the job's metrics so far."""
+    wishes = write_fenced(session, claim, metrics=metrics, last_progress_at=read_clock(session))
+    session.add(EpochRow(job_id=claim.job_id, attempt=claim.attempt, finished_at=read_clock(session), **vars(figures)))
+    return wishes
+
+
+def record_checkpoint(session: Session, claim: Claim, stored: StoredObject, *, epoch: int, batch: int) -> list[str]:
+    """Make a checkpoint exist and return the keys of those that it replaces, to be deleted after the commit."""
+    write_fenced(session, claim)
+    session.add(
+        CheckpointRow(
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            epoch=epoch,
+            batch=batch,
+            key=stored.key,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            created_at=read_clock(session),
+        )
+    )
+    session.flush()
+    rows = session.scalars(
+        select(CheckpointRow)
+        .where(CheckpointRow.job_id == claim.job_id)
+        .order_by(CheckpointRow.epoch.desc(), CheckpointRow.batch.desc(), CheckpointRow.attempt.desc())
+        .offset(CHECKPOINTS_KEPT)
+    ).all()
+    for row in rows:
+        session.delete(row)
+    return [row.key for row in rows]
+
+
+def drop_checkpoints(session: Session, job_id: str) -> list[str]:
+    """Forget a job's checkpoints and return their keys, to be deleted after the commit."""
+    return list(
+        session.scalars(delete(CheckpointRow).where(CheckpointRow.job_id == job_id).returning(CheckpointRow.key))
+    )
+
+
+def record_log(session: Session, claim: Claim, *, level: str, message: str) -> None:
+    """Add a line to the job's log. A stale attempt may still say why it ended, so this is not fenced."""
+    session.add(
+        JobLogRow(
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            at=read_clock(session),
+            level=level,
+            message=message[:_LONGEST_LINE],
+        )
+    )

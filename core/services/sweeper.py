@@ -1,0 +1,102 @@
+"""The sweeper: returns what a lost worker held, and sends again what waits without a message.
+
+Every change is one conditional update, so that any number of sweepers at once do nothing twice.
+"""
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import DatasetRow, JobRow
+from core.domain import tasks
+from core.domain.datasets import DatasetStatus
+from core.domain.jobs import AttemptEnd, JobStatus
+from core.errors import UnavailableError
+from core.services.claims import SWEEPER, lose
+from core.services.messages import Sender, WakeUp, ingest_message, train_messages
+from core.services.workers import gpu_lives
+
+# A message only wakes a worker, which takes the next row whatever the message names: a few are as good as all.
+_MOST_MESSAGES = 100
+
+
+def reap_jobs(session: Session) -> list[str]:
+    """Take every running job whose lease ran out from its worker and return their ids."""
+    now = read_clock(session)
+    expired = session.execute(
+        select(JobRow.id, JobRow.attempt).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < now)
+    ).all()
+    return [
+        job_id
+        for job_id, attempt in expired
+        if lose(
+            session,
+            job_id,
+            attempt,
+            end=AttemptEnd.WORKER_LOST,
+            actor=SWEEPER,
+            detail="no heartbeat within the lease",
+            conditions=(JobRow.lease_expires_at < now,),
+        )
+    ]
+
+
+def reap_datasets(session: Session, *, max_attempts: int) -> list[str]:
+    """Reject every dataset whose reader was lost as often as is allowed, and return their ids."""
+    now = read_clock(session)
+    error = {
+        "code": "ingest_failed",
+        "detail": f"Reading the archive ended without an answer {max_attempts} times. Upload it again to try anew.",
+        "errors": [],
+    }
+    return list(
+        session.scalars(
+            update(DatasetRow)
+            .where(
+                DatasetRow.status == DatasetStatus.PROCESSING,
+                DatasetRow.attempt >= max_attempts,
+                DatasetRow.lease_expires_at < now,
+            )
+            .values(status=DatasetStatus.REJECTED, error=error, lease_expires_at=None, updated_at=now)
+            .returning(DatasetRow.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+
+
+def find_unsent(session: Session, sender: Sender) -> list[WakeUp]:
+    """Return the wake-ups that are missing: no more than rows wait beyond the messages that their queue has."""
+    now = read_clock(session)
+    datasets = session.scalars(
+        select(DatasetRow.id)
+        .where(
+            DatasetRow.status == DatasetStatus.PROCESSING,
+            func.coalesce(DatasetRow.lease_expires_at, now) <= now,
+        )
+        .order_by(DatasetRow.id)
+        .limit(_MOST_MESSAGES)
+    )
+    jobs = session.execute(
+        select(JobRow.id, JobRow.queue)
+        .where(JobRow.status == JobStatus.QUEUED)
+        .order_by(JobRow.priority.desc(), JobRow.id)
+        .limit(_MOST_MESSAGES)
+    )
+    gpu = gpu_lives(session)
+    waiting = [ingest_message(dataset_id) for dataset_id in datasets]
+    for job_id, wanted in jobs:
+        waiting += train_messages(job_id, wanted=wanted, gpu_lives=gpu)
+    return _beyond_depth(waiting, sender)
+
+
+def _beyond_depth(waiting: list[WakeUp], sender: Sender) -> list[WakeUp]:
+    missing: list[WakeUp] = []
+    for queue in (tasks.CPU_QUEUE, tasks.GPU_QUEUE, tasks.INGEST_QUEUE):
+        messages = [message for message in waiting if message.queue == queue]
+        if not messages:
+            continue
+        try:
+            missing += messages[sender.depth(queue) :]
+        except UnavailableError:
+            continue  # The queue is down: workers poll SQL meanwhile, and the next sweep tries again.
+    return missing

@@ -1,0 +1,51 @@
+"""The register of workers: who has reported, with which slots, and who still lives."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.db.engine import read_clock
+from core.db.rows import WorkerRow
+
+# A worker reports every few seconds; one that has been silent for this long is not counted on.
+ALIVE_SECONDS = 30.0
+FORGOTTEN_SECONDS = 24 * 3600.0
+
+
+def report(session: Session, *, name: str, host: str, role: str, device: str, slots: int, busy: Sequence[str]) -> None:
+    """Record that a worker lives, and the ids that it works on."""
+    now = read_clock(session)
+    row = session.get(WorkerRow, name)
+    if row is None:
+        row = WorkerRow(name=name, started_at=now)
+        session.add(row)
+    row.host, row.role, row.device, row.slots, row.busy, row.heartbeat_at = host, role, device, slots, list(busy), now
+
+
+def leave(session: Session, name: str) -> None:
+    """Forget a worker that ends in good order."""
+    session.execute(delete(WorkerRow).where(WorkerRow.name == name))
+
+
+def list_workers(session: Session) -> list[WorkerRow]:
+    """Return every worker that has reported within a day, by name."""
+    oldest = read_clock(session) - timedelta(seconds=FORGOTTEN_SECONDS)
+    return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest).order_by(WorkerRow.name)))
+
+
+def list_trainers(session: Session) -> list[WorkerRow]:
+    """Return the workers that train and are alive."""
+    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
+    return list(session.scalars(select(WorkerRow).where(WorkerRow.role == "train", WorkerRow.heartbeat_at >= oldest)))
+
+
+def gpu_lives(session: Session) -> bool:
+    """Return whether a worker that trains on a GPU is alive."""
+    return any(worker.device == "cuda" for worker in list_trainers(session))
+
+
+def gpu_has_a_free_slot(session: Session) -> bool:
+    """Return whether a GPU could take a job now, so that a processor leaves it to it."""
+    return any(worker.device == "cuda" and len(worker.busy) < worker.slots for worker in list_trainers(session))
