@@ -1,13 +1,12 @@
 """Jobs: trainings, and what they leave."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from client.answers import PAGE_ITEMS, follow, parse, parse_items, poll, to_segment
 from client.errors import DamagedDownloadError, InputError, JobCancelledError, JobFailedError
+from client.files import replacing
 from client.transport import Call, OnProgress, Part, Transport
 from client.types import Artifact, Epoch, Job, LogLine, Page, Plan, Prediction, Report
 
@@ -176,18 +175,9 @@ class Jobs:
         target = Path(path) / Path(name).name if Path(path).is_dir() else Path(path)
         expected = {artifact.name: artifact.sha256 for artifact in self.artifacts(job_id)}.get(name)
         url = f"/jobs/{to_segment(job_id)}/artifacts/{to_segment(name)}"
-        try:
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-                try:
-                    received = self._transport.download(url, file, on_progress=on_progress)
-                    _check_stored(name, expected, received.sha256)
-                    file.close()
-                    _publish(Path(file.name), target)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise InputError(f"{target} cannot be written: {error.strerror or error}.") from error
+        with replacing(target) as file:
+            received = self._transport.download(url, file, on_progress=on_progress)
+            _check_stored(name, expected, received.sha256)
         return target
 
     def predict(self, job_id: str, paths: Sequence[str | Path], *, top_k: int | None = None) -> Sequence[Prediction]:
@@ -237,11 +227,3 @@ def _image(path: Path) -> Part:
 def _check_stored(name: str, expected: str | None, received: str) -> None:
     if expected is not None and expected != received:
         raise DamagedDownloadError(f"{name} was damaged on its way: its SHA-256 is {received}, not {expected}.")
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    # A temporary file is for its owner alone; a download is a file like any other.
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
-    temporary.replace(target)

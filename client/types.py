@@ -220,10 +220,14 @@ class Mistake(Value):
 
 
 class Report(Value):
-    """Test metrics of a job; the confusion matrix has true classes as rows, predicted ones as columns."""
+    """Test metrics of a job, ``None`` where its dataset has no test images.
 
-    accuracy: float
+    The confusion matrix has true classes as rows and predicted ones as columns.
+    """
+
+    accuracy: float | None = None
     loss: float | None = None
+    classes: list[str] = []
     confusion_matrix: list[list[int]] = []
     per_class: list[ClassScore] = []
     mistakes: list[Mistake] = []
@@ -278,11 +282,12 @@ class Preset(Value):
     """A recipe: a name and the options that it stands for."""
 
     name: str
-    description: str | None = None
+    title: str | None = None
+    options: dict[str, Any] = {}
 
 
 class Architecture(Value):
     """A network that can be trained."""
 
     name: str
-    description: str | None = None
+    title: str | None = None

@@ -12,6 +12,7 @@
     │   └── IllegalTransitionError  a change of status that the state machine does not have
     ├── NotAllowedError             the key's scope forbids it
     │   └── UnauthenticatedError    no key, or not a valid one
+    ├── TooManyRequestsError        all that may go on at once goes on already; trying later helps
     ├── UnavailableError            a backing service does not answer; trying later may help
     │   └── StoreUnavailableError   the object store does not answer
     ├── ObjectNotFoundError         the object store has nothing under that key
@@ -100,6 +101,12 @@ class UnauthenticatedError(NotAllowedError):
     """No key, or one that is wrong, expired or revoked."""
 
     code = "unauthenticated"
+
+
+class TooManyRequestsError(LenetError):
+    """As many of these go on as may at once; the same request may succeed later."""
+
+    code = "too_many_requests"
 
 
 class UnavailableError(LenetError):

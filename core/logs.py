@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -50,3 +51,8 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def bound(**ids: str | int | None) -> AbstractContextManager[object]:
+    """Carry ``ids`` on every line that this thread logs within the block."""
+    return structlog.contextvars.bound_contextvars(**ids)

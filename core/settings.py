@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     @cached_property
     def store(self) -> str:
         """Return the store's URL in force."""
-        return self.store_url.get_secret_value() if self.store_url else f"file://{self.data_dir.resolve()}/objects"
+        return self.store_url.get_secret_value() if self.store_url else (self.data_dir.resolve() / "objects").as_uri()
 
     @cached_property
     def redis(self) -> str:

@@ -1,0 +1,1 @@
+"""The whole platform on one machine: Redis, API, workers and beat, started and supervised in the foreground."""

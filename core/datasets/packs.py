@@ -206,10 +206,14 @@ def _write(path: Path, arrays: dict[str, npt.NDArray[Any]], about: dict[str, Any
             file.write(array.tobytes())
         file.flush()
         os.fsync(file.fileno())
-    with temporary.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     temporary.replace(path)
-    return digest
+    return digest_of(path)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal: what a pack is addressed by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

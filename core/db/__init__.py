@@ -1,0 +1,1 @@
+"""SQLAlchemy rows, engine and session; no rules."""

@@ -25,28 +25,32 @@ class TooSmallError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """Bring raw pixels (0–255) to the network's range, ``pixel * scale + shift`` for each channel.
-
-    Scale and shift are numbers of the dataset: they are stored beside the weights, and never trained.
-    """
+class _Layer:
+    """What holds for a layer that does not say otherwise: the shape stays, and nothing is trained."""
 
     name: str
 
     def output(self, shape: Shape) -> Shape:
-        """Return the shape unchanged."""
+        """Return the shape that the layer gives for one that it takes; `TooSmallError` if nothing is left."""
         return shape
 
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
-        """Return 0: nothing is trained."""
+    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - other layers need it
+        """Return how many numbers are trained in the layer when it takes ``shape``."""
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolution:
+class Scaling(_Layer):
+    """Brings raw pixels (0–255) to the network's range: ``pixel * scale + shift``, for each channel.
+
+    Scale and shift are numbers of the dataset: they are stored beside the weights and never trained.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(_Layer):
     """Square filters at stride 1, the border padded with ``padding`` zeros."""
 
-    name: str
     filters: int
     kernel: int
     padding: int = 0
@@ -63,14 +67,8 @@ class Convolution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchNorm:
+class BatchNorm(_Layer):
     """Batch normalisation of each channel with a trained scale and shift (Ioffe and Szegedy, 2015)."""
-
-    name: str
-
-    def output(self, shape: Shape) -> Shape:
-        """Return the shape unchanged."""
-        return shape
 
     def weights(self, shape: Shape) -> int:
         """Return a scale and a shift for each channel."""
@@ -78,26 +76,16 @@ class BatchNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activation:
+class Activation(_Layer):
     """A function of each value alone."""
 
-    name: str
     function: ActivationName
-
-    def output(self, shape: Shape) -> Shape:
-        """Return the shape unchanged."""
-        return shape
-
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
-        """Return 0: nothing is trained."""
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
+class Pool(_Layer):
     """The largest or the mean of each square of ``size`` pixels; a rest at the border is left out."""
 
-    name: str
     method: PoolingName
     size: int = 2
 
@@ -105,34 +93,23 @@ class Pool:
         """Return the same channels with sides divided by ``size``."""
         return (shape[0], *_sides(self.name, *(side // self.size for side in shape[1:])))
 
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
-        """Return 0: nothing is trained."""
-        return 0
-
 
 @dataclass(frozen=True, kw_only=True)
-class Flatten:
+class Flatten(_Layer):
     """Maps in a row: channel by channel, each row by row."""
-
-    name: str
 
     def output(self, shape: Shape) -> Shape:
         """Return ``(features,)``."""
         return (prod(shape),)
 
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
-        """Return 0: nothing is trained."""
-        return 0
-
 
 @dataclass(frozen=True, kw_only=True)
-class Dense:
+class Dense(_Layer):
     """Every output is a weighted sum of every input."""
 
-    name: str
     units: int
 
-    def output(self, shape: Shape) -> Shape:  # noqa: ARG002 - every layer answers to the same question
+    def output(self, shape: Shape) -> Shape:  # noqa: ARG002 - other layers need it
         """Return ``(units,)``."""
         return (self.units,)
 
@@ -142,19 +119,10 @@ class Dense:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropout:
+class Dropout(_Layer):
     """In training only: each value is zero with probability ``rate``, the rest grows to make up for it."""
 
-    name: str
     rate: float
-
-    def output(self, shape: Shape) -> Shape:
-        """Return the shape unchanged."""
-        return shape
-
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002 - every layer answers to the same question
-        """Return 0: nothing is trained."""
-        return 0
 
 
 Layer = Scaling | Convolution | BatchNorm | Activation | Pool | Flatten | Dense | Dropout

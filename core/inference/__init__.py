@@ -1,0 +1,1 @@
+"""Prediction from exported models: NumPy, Pillow and ONNX Runtime, no torch."""

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError as DuplicateError
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -24,10 +25,8 @@ def register_dataset(
         The dataset with the wake-ups to send after the commit. Where the tenant has the same bytes already, that
         dataset and no wake-up: the caller deletes the new copy.
     """
-    present = session.scalar(
-        select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
-    )
-    if present is not None:
+    same_bytes = select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
+    if (present := session.scalar(same_bytes)) is not None:
         return present, []
     now = read_clock(session)
     row = DatasetRow(
@@ -43,8 +42,11 @@ def register_dataset(
         created_at=now,
         updated_at=now,
     )
-    session.add(row)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except DuplicateError:  # Another request was faster with the same bytes.
+        return session.scalars(same_bytes).one(), []
     return row, [ingest_message(dataset_id)]
 
 
@@ -55,8 +57,9 @@ def get_dataset(
 
     A lock keeps it from being deleted (``share``) or used (``update``) until the transaction ends.
     """
-    locking = {} if lock is None else {"with_for_update": {"read": lock == "share"}}
-    row = session.get(DatasetRow, dataset_id, populate_existing=True, **locking)
+    row = session.get(
+        DatasetRow, dataset_id, populate_existing=True, with_for_update=lock and {"read": lock == "share"}
+    )
     if row is None or row.tenant_id != tenant_id:
         raise NotFoundError("There is no such dataset.", code="dataset_not_found")
     return row

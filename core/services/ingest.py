@@ -1,5 +1,6 @@
 """Turning an uploaded archive into a dataset: the worker's hold on it, and what it writes at the end."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import DatasetEntryRow, DatasetRow, PackRow
-from core.domain.datasets import ColorMode, DatasetStatus, EntryCounts, LedgerEntry, Manifest
+from core.domain.datasets import ColorMode, DatasetStatus, LedgerEntry, Manifest, Outcome
 from core.errors import DatasetRejectedError, LeaseLostError
 from core.storage.store import StoredObject
 
@@ -97,7 +98,6 @@ def accept_dataset(
         status=DatasetStatus.READY,
         lease_expires_at=None,
         manifest=manifest.model_dump(mode="json"),
-        entries=manifest.entries.model_dump(),
         preview_key=preview_key,
     )
     _write_ledger(session, claim.dataset_id, ledger)
@@ -109,7 +109,6 @@ def reject_dataset(
     claim: DatasetClaim,
     error: DatasetRejectedError,
     *,
-    entries: EntryCounts | None,
     ledger: Iterable[LedgerEntry],
 ) -> None:
     """Make a dataset ``rejected``, keeping every reason and what the ledger knows; raises `LeaseLostError`."""
@@ -118,7 +117,6 @@ def reject_dataset(
         claim,
         status=DatasetStatus.REJECTED,
         lease_expires_at=None,
-        entries=entries.model_dump() if entries else None,
         error={
             "code": error.code,
             "detail": error.detail,
@@ -129,9 +127,14 @@ def reject_dataset(
 
 
 def _write_ledger(session: Session, dataset_id: str, ledger: Iterable[LedgerEntry]) -> None:
+    """Write every entry, and how many there are of each outcome."""
+    counts = Counter[str]()
     rows = ({"dataset_id": dataset_id, **entry.model_dump()} for entry in ledger)
     while batch := list(islice(rows, _ENTRIES_AT_ONCE)):
         session.execute(insert(DatasetEntryRow), batch)
+        counts.update(row["outcome"] for row in batch)
+    entries = {outcome.value: counts[outcome] for outcome in Outcome}
+    session.execute(update(DatasetRow).where(DatasetRow.id == dataset_id).values(entries=entries))
 
 
 def find_pack(session: Session, dataset_id: str, *, image_size: int, color_mode: ColorMode) -> PackRow | None:

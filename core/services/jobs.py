@@ -23,7 +23,7 @@ from core.db.rows import (
 from core.domain.datasets import DatasetStatus, Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import ENDED, AttemptEnd, JobStatus
-from core.domain.training_config import TrainingConfig, check, resolve
+from core.domain.training_config import TrainingConfig, resolve, settle
 from core.errors import ConflictError, IllegalTransitionError, InvalidError, NotFoundError
 from core.services.claims import end_attempt
 from core.services.datasets import get_dataset
@@ -72,10 +72,13 @@ def plan_job(session: Session, tenant_id: str, wanted: NewJob) -> JobPlan:
         raise ConflictError("The dataset is still being read; wait until it is ready.", code="dataset_not_ready")
     manifest = Manifest.model_validate(dataset.manifest)
     base = _base_config(session, tenant_id, wanted)
-    config = resolve(wanted.config or {}, base=base, manifest=manifest)
-    faults = check(config, manifest=manifest)
-    if faults:
-        raise InvalidError("The config cannot work.", code="invalid_config", faults=faults)
+    config = settle(
+        resolve(wanted.config or {}, base),
+        classes=len(manifest.classes),
+        train_images=manifest.images_in("train"),
+        validation_images=manifest.images_in("validation"),
+        color_mode=manifest.color_mode,
+    )
     return JobPlan(config, dataset, manifest)
 
 

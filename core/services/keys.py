@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -14,6 +14,7 @@ from core.db.engine import read_clock
 from core.db.rows import ApiKeyRow, TenantRow
 from core.domain.identifiers import new_id
 from core.errors import NotFoundError, UnauthenticatedError
+from core.services.paging import Page, read_page
 
 Scope = Literal["read", "train", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "train", "admin")
@@ -106,9 +107,15 @@ def create_key(
     return row
 
 
-def list_keys(session: Session) -> list[ApiKeyRow]:
-    """Return every key that is not revoked, newest first."""
-    return list(session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None)).order_by(ApiKeyRow.id.desc())))
+def list_keys(session: Session, *, limit: int, cursor: str | None = None) -> Page[ApiKeyRow]:
+    """Return a page of the keys of every tenant that are not revoked, newest first."""
+    query = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))
+    return read_page(session, query, ApiKeyRow.id, limit=limit, cursor=cursor)
+
+
+def name_tenants(session: Session, tenant_ids: Collection[str]) -> dict[str, str]:
+    """Return the names of tenants by their ids."""
+    return {row.id: row.name for row in session.scalars(select(TenantRow).where(TenantRow.id.in_(tenant_ids)))}
 
 
 def revoke_key(session: Session, key_id: str) -> None:

@@ -20,7 +20,7 @@ class Page(Generic[Item]):
 
 def read_page(
     session: Session,
-    query: Select[tuple[Item]],
+    query: Select[Item],
     identity: InstrumentedAttribute[str],
     *,
     limit: int,

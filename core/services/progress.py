@@ -28,23 +28,39 @@ class EpochFigures:
     seconds: float
     images_per_second: float
 
+    def line(self) -> str:
+        """Return the epoch as a line of the job's log."""
+        line = f"epoch {self.epoch}: train loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.4f}"
+        if self.val_loss is None or self.val_accuracy is None:
+            return line
+        return f"{line}; validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.4f}"
+
 
 def record_progress(session: Session, claim: Claim, progress: dict[str, Any]) -> Wishes:
     """Write how far the training is; raises `LeaseLostError` where this attempt holds the job no longer."""
     return write_fenced(session, claim, progress=progress, last_progress_at=read_clock(session))
 
 
-def record_epoch(session: Session, claim: Claim, figures: EpochFigures, metrics: dict[str, Any]) -> Wishes:
-    """Write an epoch and the job's metrics so far."""
-    wishes = write_fenced(session, claim, metrics=metrics, last_progress_at=read_clock(session))
-    session.add(EpochRow(job_id=claim.job_id, attempt=claim.attempt, finished_at=read_clock(session), **vars(figures)))
+def record_epoch(
+    session: Session,
+    claim: Claim,
+    figures: EpochFigures,
+    *,
+    progress: dict[str, Any] | None,
+    metrics: dict[str, Any],
+) -> Wishes:
+    """Write an epoch, the job's metrics so far, and its progress where there is a newer one."""
+    now = read_clock(session)
+    newer = {} if progress is None else {"progress": progress}
+    wishes = write_fenced(session, claim, metrics=metrics, last_progress_at=now, **newer)
+    session.merge(EpochRow(job_id=claim.job_id, attempt=claim.attempt, finished_at=now, **vars(figures)))
     return wishes
 
 
 def record_checkpoint(session: Session, claim: Claim, stored: StoredObject, *, epoch: int, batch: int) -> list[str]:
     """Make a checkpoint exist and return the keys of those that it replaces, to be deleted after the commit."""
     write_fenced(session, claim)
-    session.add(
+    session.merge(
         CheckpointRow(
             job_id=claim.job_id,
             attempt=claim.attempt,

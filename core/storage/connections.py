@@ -1,6 +1,7 @@
 """HTTP connections to an object store that notice within seconds that it is dead, however slow a living one is."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 from urllib3 import PoolManager, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -8,7 +9,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Timeout
 
-_SLICE_BYTES = 16 * 1024
+_SLICE_BYTES = 2**30
 _POOL_SIZE = 32
 
 
@@ -37,31 +38,34 @@ def pool(*, connect_seconds: float, answer_seconds: float) -> PoolManager:
 class _Retry(Retry):
     """Tries again after a broken connection or a server's fault, not after a silence: that was the whole wait."""
 
-    def increment(self, method: str | None = None, url: str | None = None, *rest: Any, **named: Any) -> Retry:
+    def increment(self, method: str | None = None, url: str | None = None, *rest: Any, **named: Any) -> Self:
+        """Count a failure; see urllib3's ``Retry``."""
         error = named.get("error")
         if isinstance(error, ReadTimeoutError):
             raise error
         return super().increment(method, url, *rest, **named)
 
 
-class _Slices:
-    """Sends a body in slices: the time-out of a socket bounds one call, and so a pause rather than a whole part."""
-
+class _SlicedHTTP(HTTPConnection):
     def send(self, data: Any) -> None:
-        if not isinstance(data, bytes):
-            super().send(data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(view), _SLICE_BYTES):
-            super().send(view[start : start + _SLICE_BYTES])
+        for piece in _slices(data):
+            super().send(piece)
 
 
-class _SlicedHTTP(_Slices, HTTPConnection):
-    pass
+class _SlicedHTTPS(HTTPSConnection):
+    def send(self, data: Any) -> None:
+        for piece in _slices(data):
+            super().send(piece)
 
 
-class _SlicedHTTPS(_Slices, HTTPSConnection):
-    pass
+def _slices(data: Any) -> Iterator[Any]:
+    """Cut a body: the time-out of a socket bounds one call, and thereby a pause rather than a whole part."""
+    if not isinstance(data, bytes):
+        yield data
+        return
+    view = memoryview(data)
+    for start in range(0, len(view), _SLICE_BYTES):
+        yield view[start : start + _SLICE_BYTES]
 
 
 class _HTTPPool(HTTPConnectionPool):

@@ -145,9 +145,9 @@ def _publish(temporary: Path, target: Path) -> None:
 
 
 def _renamed(temporary: Path, target: Path) -> bool:
-    """Return false where the target's folder was deleted between its making and the rename."""
-    _make_folder(target.parent)
+    """Return false where the target's folder was deleted while it was made, or before the rename."""
     try:
+        _make_folder(target.parent)
         temporary.replace(target)
     except FileNotFoundError:
         if not temporary.exists():

@@ -58,9 +58,7 @@ class ObjectStore(Protocol):
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Store the file at ``path``; its own `OSError` comes through where it cannot be read."""
 
-    def open(
-        self, key: str, *, offset: int = 0, length: int | None = None
-    ) -> AbstractContextManager[BinaryIO]:
+    def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
         """Open an object for reading, from byte ``offset`` on and for at most ``length`` bytes.
 
         A range that begins past the end is empty, one that ends past it is cut there.

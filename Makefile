@@ -1,0 +1,55 @@
+# The front door. Every target makes what it needs; when nothing has changed, nothing is installed.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+# The client's terminal output and this checkout's programs, without the user's own packages in the way.
+export PYTHONNOUSERSITE := 1
+
+SUITES := tests/architecture tests/unit tests/contract tests/integration tests/acceptance
+PYTEST_OPTIONS ?=
+CODE := core api worker client embedded
+LINTED := .
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up migrate test test-all check format lock bench clean
+
+help: ## Show this text
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install everything into it (every target below does so by itself)
+	@$(PYTHON) scripts/setup.py
+
+demo: setup ## Start the platform, train three models side by side, predict, download, stop (DATA=archive.zip: yours)
+	@$(RUN) demo $(if $(DATA),--data "$(DATA)")
+
+up: setup ## Start the platform in the foreground and leave it running; Ctrl-C stops it, the data stays
+	@$(RUN) embedded up
+
+migrate: setup ## Bring the schema of LENET_DATABASE_URL up to date
+	@$(RUN) core.db
+
+test: setup ## Run the tests, but for those that take minutes
+	@$(RUN) pytest $(SUITES) -m "not slow" $(PYTEST_OPTIONS)
+
+test-all: setup ## Run every test
+	@$(RUN) pytest tests $(PYTEST_OPTIONS)
+
+check: setup ## Lint, check the format, the types and the layers
+	@$(RUN) ruff check $(LINTED)
+	@$(RUN) ruff format --check $(LINTED)
+	@$(RUN) mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: setup ## Format the code and mend what can be mended
+	@$(RUN) ruff check --fix-only $(LINTED)
+	@$(RUN) ruff format $(LINTED)
+
+lock: setup ## Write constraints.txt anew from what is installed
+	@$(BIN)/python scripts/lock.py
+
+bench: setup ## Measure, and print each figure with its spread (minutes)
+	@$(RUN) bench
+
+clean: ## Remove what was made here, .venv too; the data stays
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,76 @@
+"""``lenet report``, ``predict``, ``download``: what a job that succeeded gives."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.commands.session import AsJson, JobId, connect, show, show_list
+
+if TYPE_CHECKING:
+    from client.sdk import Client
+
+
+def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Show the test metrics of a job: each class, the confusion matrix, the worst mistakes."""
+    from client import render
+
+    found = connect(context).jobs.report(job_id)
+    show(found, lambda: render.report_view(found), as_json=as_json)
+
+
+def predict(
+    context: typer.Context,
+    job_id: JobId,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.", show_default=False)],
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to show of each image.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the model of a job takes images for."""
+    from client import render
+
+    found = connect(context).jobs.predict(job_id, images, top_k=top_k)
+    show_list(found, lambda: render.prediction_table(found), as_json=as_json, none="No image was given.")
+
+
+def download(
+    context: typer.Context,
+    job_id: JobId,
+    name: Annotated[
+        str | None, typer.Argument(help="One file, as model.pth; without it, all of them.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file, or the folder; without it, NAME here, or a folder JOB here for all.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Download the model of a job, or everything that it left; the SHA-256 of each file is checked."""
+    client = connect(context)
+    if name:
+        typer.echo(client.jobs.download(job_id, name, output or Path(name)))
+    else:
+        _download_all(client, job_id, output or Path(job_id))
+
+
+def artifacts(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """List the files that a job left, with their sizes and SHA-256."""
+    from client import render
+
+    found = connect(context).jobs.artifacts(job_id)
+    show_list(found, lambda: render.artifact_table(found), as_json=as_json, none="The job left no files.")
+
+
+def _download_all(client: "Client", job_id: str, folder: Path) -> None:
+    from client.files import make_folder
+
+    found = client.jobs.artifacts(job_id)
+    make_folder(folder)
+    for artifact in found:
+        typer.echo(client.jobs.download(job_id, artifact.name, folder))

@@ -1,0 +1,82 @@
+"""The rules for the names of an archive's entries. No name ever becomes a path of this machine; the rules keep
+the ledger unambiguous, and refuse what could harm whoever unpacks the archive elsewhere.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+
+MAX_NAME_BYTES = 1024
+MAX_PART_BYTES = 255
+_PLAIN_PART = re.compile(r"[A-Za-z0-9_(+-](?:[A-Za-z0-9_()+ .,@#=&-]{0,100}[A-Za-z0-9_()+-])?", re.ASCII)
+_DRIVE = re.compile(r"[A-Za-z]:")
+_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))]
+)
+_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def tidy_name(name: str) -> str:
+    """Return the name without the ``./`` that some archivers put in front."""
+    while name.startswith("./") and len(name) > 2:
+        name = name[2:]
+    return name
+
+
+def find_name_fault(name: str) -> str | None:
+    """Return what is wrong with an entry's name, or ``None``."""
+    folder, _, last = name.removesuffix("/").rpartition("/")
+    if name == "./":  # the archived folder itself, as tar writes it
+        return None
+    if len(name) * 4 > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+        return f"the name is longer than {MAX_NAME_BYTES} bytes"
+    return (_find_folder_fault(folder) if folder or name.startswith("/") else None) or _find_part_fault(last)
+
+
+@lru_cache(maxsize=4096)
+def _find_folder_fault(folder: str) -> str | None:
+    if folder.startswith("/") or not folder:
+        return "the name is absolute"
+    return next((fault for part in folder.split("/") if (fault := _find_part_fault(part))), None)
+
+
+def _find_part_fault(part: str) -> str | None:
+    if _PLAIN_PART.fullmatch(part) and not _is_reserved(part):
+        return None
+    return next((fault for is_wrong, fault in _PART_RULES if is_wrong(part)), None)
+
+
+def _is_reserved(part: str) -> bool:
+    return part.partition(".")[0].rstrip(" ").lower() in _RESERVED
+
+
+_PART_RULES: tuple[tuple[Callable[[str], object], str], ...] = (
+    (lambda part: not part, "the name has an empty part"),
+    (lambda part: part in (".", ".."), "the name leads out of its folder"),
+    (lambda part: "\\" in part, "the name has a back-slash"),
+    (_DRIVE.match, "the name has a drive letter"),
+    (lambda part: any(unicodedata.category(sign) == "Cc" for sign in part), "the name has a control character"),
+    (lambda part: not _DIRECTION_MARKS.isdisjoint(part), "the name has a mark that changes the reading direction"),
+    (lambda part: part.endswith("."), "the name has a part that ends in a dot"),
+    (_is_reserved, "the name is reserved on Windows"),
+    (lambda part: len(part.encode()) > MAX_PART_BYTES, f"the name has a part of more than {MAX_PART_BYTES} bytes"),
+)
+
+
+def fold_name(name: str) -> str:
+    """Return the form in which names that a file system may take for one another are equal."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def printable_name(name: str) -> str:
+    """Return the name as it may stand in a reason: control characters escaped, cut to 255 characters."""
+    text = "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in ("Cc", "Cs") or sign in _DIRECTION_MARKS
+        else sign
+        for sign in name[:256]
+    )
+    return text if len(text) <= 255 else text[:254] + "…"

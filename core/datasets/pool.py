@@ -1,0 +1,170 @@
+"""A pool of processes that outlives its members: work that crashes or hangs one costs that piece of work alone.
+
+``concurrent.futures`` gives a whole pool up when one process dies, which a broken decoder can bring about.
+The processes are forked, so the caller must be a process with one thread; see `core.datasets.process`.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+Beat = Callable[[], None]
+_BEAT_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(eq=False)
+class _Member(Generic[Task]):
+    """One process, what it works on and when it was last heard."""
+
+    process: BaseProcess
+    connection: Connection
+    task: Task | None = None
+    heard: float = field(default_factory=time.monotonic)
+
+
+class DecoderPool(Generic[Task, Answer]):
+    """Processes that each turn one task at a time into an answer.
+
+    Args:
+        work: Called in a process with a task and a function that it calls now and then to show that it lives.
+            What it raises ends its process, as a crash does.
+        split: Cuts a task that was lost with its process into smaller ones. An empty list: it cannot be cut.
+        processes: How many processes.
+        stall_seconds: Longest time without a sign of life before a process is killed.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Task, Beat], Answer],
+        split: Callable[[Task], list[Task]],
+        *,
+        processes: int,
+        stall_seconds: float,
+    ) -> None:
+        self._work = work
+        self._split = split
+        self._stall_seconds = stall_seconds
+        self._members: list[_Member[Task]] = []
+        for _ in range(processes):
+            self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in list(self._members):
+            self._end(member)
+
+    def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer | None]]:
+        """Yield each task with its answer, in any order; ``None`` for one that kills whatever works on it."""
+        waiting, retries = iter(tasks), deque[Task]()
+
+        def give_work(member: _Member[Task]) -> None:
+            task = retries.popleft() if retries else next(waiting, None)
+            member.task, member.heard = task, time.monotonic()
+            if task is not None:
+                member.connection.send(task)
+
+        for member in self._members:
+            give_work(member)
+        while any(member.task is not None for member in self._members):
+            for member in self._find_ready():
+                task = member.task
+                assert task is not None
+                try:
+                    answer: Answer | None = member.connection.recv()
+                except (EOFError, OSError):
+                    pieces = self._split(task)
+                    retries.extendleft(reversed(pieces))
+                    self._end(member)
+                    give_work(self._start())
+                    if not pieces:
+                        yield task, None
+                    continue
+                member.heard = time.monotonic()
+                if answer is not None:
+                    give_work(member)
+                    yield task, answer
+            for idle in self._members if retries else ():
+                if idle.task is None:
+                    give_work(idle)
+
+    def _find_ready(self) -> list[_Member[Task]]:
+        """Wait for members that have sent something or died; one that is silent for too long is killed."""
+        by_connection = {member.connection: member for member in self._members if member.task is not None}
+        ready = wait(list(by_connection), timeout=min(1.0, self._stall_seconds))
+        latest = time.monotonic() - self._stall_seconds
+        for member in by_connection.values():
+            if member.connection not in ready and member.heard < latest:
+                _kill(member.process)
+        return [by_connection[connection] for connection in ready if isinstance(connection, Connection)]
+
+    def _start(self) -> _Member[Task]:
+        ours, theirs = multiprocessing.Pipe()
+        foreign = [member.connection for member in self._members] + [ours]
+        process = multiprocessing.get_context("fork").Process(
+            target=_serve, args=(self._work, theirs, foreign, os.getpid()), daemon=True
+        )
+        process.start()
+        theirs.close()
+        member: _Member[Task] = _Member(process, ours)
+        self._members.append(member)
+        return member
+
+    def _end(self, member: _Member[Task]) -> None:
+        self._members.remove(member)
+        _kill(member.process)
+        member.process.join()
+        member.connection.close()
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kill; stopped or hung, no process can refuse."""
+    process.kill()
+
+
+def _serve(
+    work: Callable[[Task, Beat], Answer], connection: Connection, foreign: list[Connection], parent: int
+) -> None:
+    """Answer tasks until the other end closes. The process ends with whatever ``work`` raises."""
+    end_with_parent(parent)
+    for other in foreign:  # else the pool would not notice that another member's end is closed
+        other.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # Pillow warns of oddities in files; what matters comes as an error
+    last = time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last > _BEAT_SECONDS:
+            last = time.monotonic()
+            connection.send(None)
+
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            connection.send(work(connection.recv(), beat))
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the system kill this process when its parent ends (Linux; elsewhere a closed pipe ends it)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,53 @@
+"""The contract of an exported model: names of its input, outputs and metadata, for who writes it and who reads it."""
+
+import json
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.domain.datasets import ColorMode
+from core.errors import IntegrityError
+
+# uint8 pixels (batch, height, width, channels), 0–255; everything after that is inside the graph.
+INPUT = "image"
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+FEATURE_MAPS = "feature_maps_"
+_KEY = "lenet"
+
+
+class ModelMetadata(BaseModel):
+    """What a model says of itself.
+
+    Attributes:
+        classes: Class names in the order of the logits.
+        image_size: Side in pixels that images are brought to.
+        color_mode: What images are converted to.
+        architecture: Its name in the catalogue.
+        provenance: What it was made with: versions, seed, the data's fingerprint.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    classes: tuple[str, ...]
+    image_size: int
+    color_mode: ColorMode
+    architecture: str
+    provenance: dict[str, str] = {}
+
+    def properties(self) -> dict[str, str]:
+        """Return it as an exported file keeps it."""
+        return {_KEY: self.model_dump_json(), "classes": json.dumps(self.classes, ensure_ascii=False)}
+
+    @classmethod
+    def parse(cls, properties: Mapping[str, str]) -> Self:
+        """Read it back.
+
+        Raises:
+            IntegrityError: The file was not exported by this platform.
+        """
+        try:
+            return cls.model_validate_json(properties[_KEY])
+        except (KeyError, ValidationError) as error:
+            raise IntegrityError("The model has no metadata of this platform.") from error

@@ -1,0 +1,247 @@
+"""From what a person sent to a config that can train: presets, defaults, and every reason why it cannot."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.domain.architectures import ARCHITECTURES, describe
+from core.domain.datasets import ColorMode
+from core.domain.layers import TooSmallError
+from core.domain.presets import DEFAULT_PRESET, PRESETS
+from core.domain.training_options import OneCycle, Sgd, TrainingConfig
+from core.errors import Fault, InvalidError
+
+__all__ = ["TrainingConfig", "check", "load", "resolve", "settle"]
+
+ROOT = "/config"
+# Where epochs are not given: about as many steps as MNIST takes in eight epochs, within these bounds.
+_STEPS = 3376
+_FEWEST_EPOCHS, _MOST_EPOCHS = 8, 100
+# Where the batch size is not given: a power of two that makes at least this many steps an epoch, within these bounds.
+_STEPS_OF_AN_EPOCH = 32
+_SMALLEST_BATCH, _LARGEST_BATCH = 16, 128
+
+# What this version has of an option. A value that is not here is refused, never ignored.
+_AVAILABLE: Mapping[str, tuple[object, ...]] = {
+    "architecture": tuple(ARCHITECTURES),
+    "optimizer/name": ("adam", "adamw", "sgd"),
+    "scheduler/name": ("constant", "step", "multistep", "exponential", "cosine", "one_cycle"),
+    "loss": ("cross_entropy",),
+    "augmentation": ("none", "light"),
+    "sampling/balance": ("none",),
+    "sampling/fraction": (1.0,),
+    "sampling/max_per_class": (None,),
+    "ema": (None,),
+    "engine": ("torch",),
+    "precision": ("auto", "fp32"),
+}
+
+
+def resolve(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """Return ``raw`` with every option that it leaves out.
+
+    Options come, the later over the earlier, from the preset, from ``base`` and from ``raw``. A preset that ``raw``
+    itself names goes over ``base``. Options of the architecture (``dense``, …) come with it unless given.
+
+    Args:
+        raw: What a person sent as ``config``.
+        base: The config of another job, to start from.
+
+    Raises:
+        InvalidError: With every fault, each at its pointer under ``/config``.
+    """
+    merged = _merge_all(raw, base)
+    faults = [*_unknown_preset(merged)]
+    try:
+        config = TrainingConfig.model_validate(merged)
+    except ValidationError as error:
+        faults += _invalid_values(merged, error)
+    else:
+        faults += _contradictions(config)
+    if faults := faults + list(_unavailable(merged, known=faults)):
+        raise _refusal(faults)
+    return config
+
+
+def load(stored: Mapping[str, Any]) -> TrainingConfig:
+    """Return a config as a job stores it, without asking again what is available.
+
+    Raises:
+        InvalidError: It is not one.
+    """
+    try:
+        return TrainingConfig.model_validate(stored)
+    except ValidationError as error:
+        raise _refusal(_invalid_values(stored, error)) from None
+
+
+def settle(
+    config: TrainingConfig, *, classes: int, train_images: int, color_mode: ColorMode, validation_images: int = 0
+) -> TrainingConfig:
+    """Return ``config`` with what depends on the dataset: colour mode, batch size and epochs.
+
+    Args:
+        config: A resolved config; what it has already stays.
+        classes: Number of classes.
+        train_images: Images of the training split.
+        color_mode: What the dataset's images are.
+        validation_images: Images of the dataset's own validation split; 0 where it has none.
+
+    Raises:
+        InvalidError: The config cannot work with the dataset; with every fault.
+    """
+    if faults := check(config, classes=classes, train_images=train_images, validation_images=validation_images):
+        raise _refusal(faults)
+    trained = train_images if validation_images else ceil(train_images * (1 - config.validation.fraction))
+    batch_size = config.batch_size or _choose_batch_size(trained)
+    return config.model_copy(
+        update={
+            "color_mode": color_mode if config.color_mode == "auto" else config.color_mode,
+            "batch_size": batch_size,
+            "epochs": config.epochs or _choose_epochs(ceil(trained / batch_size)),
+        }
+    )
+
+
+def check(config: TrainingConfig, *, classes: int, train_images: int, validation_images: int = 0) -> list[Fault]:
+    """Return every reason why ``config`` cannot train on such a dataset; arguments as in `settle`."""
+    return list(_misfits(config, classes, train_images, validation_images))
+
+
+def _misfits(config: TrainingConfig, classes: int, train_images: int, validation_images: int) -> Iterator[Fault]:
+    if classes < 2:
+        yield Fault("/dataset_id", f"a classifier needs at least two classes; the dataset has {classes}")
+    elif train_images < classes:
+        yield Fault("/dataset_id", f"{train_images} training images are fewer than the {classes} classes")
+    try:
+        describe(config, channels=1, classes=max(classes, 1))
+    except TooSmallError as error:
+        yield Fault(f"{ROOT}/image_size", f"too small for {config.architecture}: {error}")
+    if config.early_stopping and not validation_images and not config.validation.fraction:
+        yield Fault(f"{ROOT}/early_stopping", "needs validation images, and validation.fraction is 0")
+
+
+def _choose_batch_size(images: int) -> int:
+    size = _LARGEST_BATCH
+    while size > _SMALLEST_BATCH and images < size * _STEPS_OF_AN_EPOCH:
+        size //= 2
+    return size
+
+
+def _choose_epochs(steps_of_an_epoch: int) -> int:
+    return min(max(ceil(_STEPS / steps_of_an_epoch), _FEWEST_EPOCHS), _MOST_EPOCHS)
+
+
+def _merge_all(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
+    merged: dict[str, Any] = {} if base is None else _without_architecture_defaults(base)
+    if base is None or "preset" in raw:
+        preset = raw.get("preset", DEFAULT_PRESET)
+        options = PRESETS[preset].options if isinstance(preset, str) and preset in PRESETS else {}
+        merged = _merge(merged, options)
+    merged = _merge(merged, raw)
+    architecture = ARCHITECTURES.get(_text(merged.get("architecture", "lenet5")))  # type: ignore[call-overload]  # any text may stand there
+    for name, value in (architecture.defaults if architecture else {}).items():
+        if merged.get(name) is None:
+            merged[name] = value
+    return merged
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _without_architecture_defaults(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what came with the base's architecture, so that another one brings its own."""
+    architecture = ARCHITECTURES.get(base.get("architecture"))  # type: ignore[arg-type]  # None is not in it
+    defaults = TrainingConfig.model_validate(architecture.defaults).plain() if architecture else {}
+    return {
+        name: value
+        for name, value in base.items()
+        if not (architecture and name in architecture.defaults and value == defaults[name])
+    }
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, ``above`` winning; groups are merged too, unless their ``name`` makes them another kind."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            merged[name] = _merge(old, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _invalid_values(merged: Mapping[str, Any], error: ValidationError) -> list[Fault]:
+    return [
+        Fault(_pointer(merged, details["loc"], details["type"]), details["msg"])
+        for details in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _pointer(merged: object, location: tuple[int | str, ...], kind: str) -> str:
+    """Return the pointer of an error: its location without the names of the union's members."""
+    parts, here = [ROOT], merged
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        if isinstance(here, Mapping) and part in here:
+            here = here[part]
+        elif isinstance(here, list | tuple) and isinstance(part, int):
+            here = here[part] if part < len(here) else None
+        elif not (last and kind == "missing"):
+            continue
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+    if kind.startswith("union_tag"):
+        parts.append("name")
+    return "/".join(parts)
+
+
+def _unknown_preset(merged: Mapping[str, Any]) -> Iterator[Fault]:
+    preset = merged.get("preset", DEFAULT_PRESET)
+    if isinstance(preset, str) and preset not in PRESETS:
+        yield Fault(f"{ROOT}/preset", f"there is no such preset; there are {', '.join(sorted(PRESETS))}")
+
+
+def _unavailable(merged: Mapping[str, Any], *, known: Sequence[Fault]) -> Iterator[Fault]:
+    """Yield what this version does not have, apart from values that are already known to be wrong."""
+    for path, values in _AVAILABLE.items():
+        pointer = f"{ROOT}/{path}"
+        value = _at(merged, path.split("/"), default=values[0])
+        if value not in values and not any(fault.pointer.startswith(pointer) for fault in known):
+            shown = json.dumps(value) if isinstance(value, str | int | float) else "this"
+            yield Fault(pointer, f"{shown} is not available in this version")
+
+
+def _at(merged: object, path: Sequence[str], *, default: object) -> object:
+    for part in path:
+        if not isinstance(merged, Mapping) or part not in merged:
+            return default
+        merged = merged[part]
+    return merged
+
+
+def _contradictions(config: TrainingConfig) -> Iterator[Fault]:
+    if config.architecture == "lenet5-bn" and config.batch_norm is False:
+        yield Fault(f"{ROOT}/batch_norm", "lenet5-bn is lenet5 with batch normalisation; without it take lenet5")
+    if config.dropout and not config.dense:
+        yield Fault(f"{ROOT}/dropout", "there is no dense layer that it could act on")
+    optimizer, scheduler = config.optimizer, config.scheduler
+    if isinstance(optimizer, Sgd) and optimizer.nesterov and not optimizer.momentum:
+        yield Fault(f"{ROOT}/optimizer/nesterov", "needs a momentum above 0")
+    if isinstance(scheduler, OneCycle) and scheduler.max_learning_rate <= optimizer.learning_rate:
+        detail = f"must be above the learning rate that it starts from ({optimizer.learning_rate:g})"
+        yield Fault(f"{ROOT}/scheduler/max_learning_rate", detail)
+    if config.epochs is not None and scheduler.warmup_epochs >= config.epochs:
+        yield Fault(f"{ROOT}/scheduler/warmup_epochs", f"must be less than the {config.epochs} epochs")
+
+
+def _refusal(faults: list[Fault]) -> InvalidError:
+    return InvalidError("The config cannot be trained.", code="invalid_config", faults=faults)

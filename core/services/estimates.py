@@ -1,0 +1,93 @@
+"""How long a training would take: from the measured speed of epochs that earlier trainings of its kind have done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.rows import DatasetRow, EpochRow, JobRow
+from core.domain.jobs import JobStatus
+from core.services.jobs import JobPlan
+from core.services.workers import list_trainers
+
+# The latest epochs say best how fast the machines are now.
+_EPOCHS_LOOKED_AT = 50
+_MOST_JOBS_AHEAD = 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a training would take; each is ``None`` where nothing was measured yet."""
+
+    seconds_per_epoch: float | None
+    total_seconds: float | None
+    queue_wait_seconds: float | None
+
+
+def estimate_job(session: Session, plan: JobPlan, *, priority: int) -> Estimate:
+    """Return the estimate for a job that would be queued now.
+
+    Args:
+        session: The open transaction.
+        plan: The job, with every option resolved.
+        priority: Jobs of this priority and above run before it.
+    """
+    config = plan.config.plain()
+    per_epoch = _seconds_per_epoch(session, config, images=plan.manifest.images_in("train"))
+    total = None if per_epoch is None else per_epoch * config["epochs"]
+    return Estimate(per_epoch, total, _wait_seconds(session, device=config["device"], priority=priority))
+
+
+def _seconds_per_epoch(session: Session, config: Mapping[str, Any], *, images: int) -> float | None:
+    """Return how long an epoch over ``images`` training images takes, by trainings of the same kind and device."""
+    query = (
+        select(EpochRow.images_per_second)
+        .join(JobRow, JobRow.id == EpochRow.job_id)
+        .where(
+            EpochRow.images_per_second > 0,
+            JobRow.config["architecture"].as_string() == config["architecture"],
+            JobRow.config["color_mode"].as_string() == config["color_mode"],
+            JobRow.config["image_size"].as_integer() == config["image_size"],
+        )
+    )
+    if config["device"] != "auto":
+        query = query.where(JobRow.device == config["device"])
+    speeds = session.scalars(query.order_by(EpochRow.finished_at.desc()).limit(_EPOCHS_LOOKED_AT)).all()
+    return images * sum(1 / speed for speed in speeds) / len(speeds) if speeds else None
+
+
+def _wait_seconds(session: Session, *, device: str, priority: int) -> float | None:
+    """Return how long until a slot is free for one more job: all work ahead, shared by all slots."""
+    trainers = [worker for worker in list_trainers(session) if device in ("auto", worker.device)]
+    slots = sum(worker.slots for worker in trainers)
+    if not slots:
+        return None
+    queued = _queued_ahead(session, device=device, priority=priority)
+    if len(queued) + sum(len(worker.busy) for worker in trainers) < slots:
+        return 0.0
+    work = [_seconds_of(session, job) for job in queued] + _seconds_left(session)
+    return None if None in work else sum(seconds for seconds in work if seconds is not None) / slots
+
+
+def _queued_ahead(session: Session, *, device: str, priority: int) -> list[JobRow]:
+    wanted = {"cpu": ["cpu", "auto"], "cuda": ["gpu", "auto"]}.get(device, ["cpu", "gpu", "auto"])
+    query = select(JobRow).where(
+        JobRow.status == JobStatus.QUEUED, JobRow.priority >= priority, JobRow.queue.in_(wanted)
+    )
+    return list(session.scalars(query.order_by(JobRow.priority.desc(), JobRow.id).limit(_MOST_JOBS_AHEAD)))
+
+
+def _seconds_of(session: Session, job: JobRow) -> float | None:
+    dataset = session.get(DatasetRow, job.dataset_id)
+    if dataset is None or dataset.manifest is None:
+        return None
+    images = sum(dataset.manifest["counts"]["train"].values())
+    per_epoch = _seconds_per_epoch(session, job.config, images=images)
+    return None if per_epoch is None else per_epoch * int(job.config["epochs"])
+
+
+def _seconds_left(session: Session) -> list[float | None]:
+    running = session.scalars(select(JobRow.progress).where(JobRow.status == JobStatus.RUNNING))
+    return [(progress or {}).get("eta_seconds") for progress in running]

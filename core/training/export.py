@@ -1,0 +1,181 @@
+"""The exported model: an ONNX graph written straight from the tuple of layers and the weights.
+
+Raw pixels go in as they are in an image file; scaling and softmax are in the graph, so that whoever serves the model
+can do neither of them differently. The classic operators of opset 13 are read by every runtime of the last years.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, ModelMetadata
+from core.domain.layers import (
+    LEAKY_SLOPE,
+    NORM_EPSILON,
+    Activation,
+    BatchNorm,
+    Convolution,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Pool,
+    Scaling,
+    Shape,
+    input_shapes,
+)
+from core.errors import TrainingError
+
+_OPSET = 13
+_IR_VERSION = 8
+_TOLERANCE = 1e-4
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def export_model(network: Sequence[Layer], weights: Arrays, metadata: ModelMetadata, *, channels: int) -> bytes:
+    """Return the ONNX file of ``network``.
+
+    It takes ``image``, uint8 ``(batch, height, width, channels)``, and gives ``logits`` and ``probabilities``, both
+    ``(batch, classes)``, and ``feature_maps_1``, … ``(batch, filters, height, width)``: what each convolution sees,
+    after its activation.
+
+    Args:
+        network: The layers.
+        weights: The net's ``state_dict`` as arrays.
+        metadata: Written into the file.
+        channels: 1 or 3.
+    """
+    size = metadata.image_size
+    graph = _Graph(weights)
+    value = graph.add("Transpose", [graph.add("Cast", [INPUT], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+    outputs: list[tuple[str, Shape]] = []
+    shapes = input_shapes(network, (channels, size, size))
+    for place, layer in enumerate(network):
+        value = graph.add_layer(layer, value)
+        if isinstance(layer, Activation) and len(shapes[place + 1]) == 3:
+            outputs.append((graph.name_output(value, f"{FEATURE_MAPS}{len(outputs) + 1}"), shapes[place + 1]))
+            value = outputs[-1][0]
+    logits = graph.name_output(value, LOGITS)
+    shares = graph.name_output(graph.add("Softmax", [logits], axis=1), PROBABILITIES)
+    outputs = [(logits, shapes[-1]), (shares, shapes[-1]), *outputs]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "lenet",
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, channels])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in outputs],
+            graph.initializers,
+        ),
+        producer_name="lenet-platform",
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    helper.set_model_props(model, metadata.properties())
+    onnx.checker.check_model(model, full_check=True)
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def verify_export(path: Path, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]) -> None:
+    """Compare the exported model's logits for ``pixels`` ``(images, height, width, channels)`` with the net's own.
+
+    Raises:
+        TrainingError: ``export_mismatch``: they differ by more than 1e-4 (relative for large logits).
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run([LOGITS], {INPUT: pixels})
+    if not np.allclose(logits, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+        detail = f"The exported model differs from the trained one by up to {np.abs(logits - expected).max():.2g}."
+        raise TrainingError(detail, code="export_mismatch")
+
+
+class _Graph:
+    """Nodes and constants in the order in which they were added."""
+
+    def __init__(self, weights: Arrays) -> None:
+        self._weights = weights
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+
+    def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node and return the name of its result."""
+        name = f"value{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    def name_output(self, value: str, name: str) -> str:
+        """Give the newest node's result a name of its own."""
+        assert self.nodes[-1].output[0] == value
+        self.nodes[-1].output[0] = name
+        return name
+
+    def constant(self, name: str, array: npt.ArrayLike) -> str:
+        """Add a constant unless it is there."""
+        if all(known.name != name for known in self.initializers):
+            self.initializers.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
+        return name
+
+    def weight(self, *names: str) -> list[str]:
+        """Add weights by their names in the ``state_dict``; those that the net does not have are left out."""
+        return [self.constant(name, self._weights[name]) for name in names if name in self._weights]
+
+    def add_layer(self, layer: Layer, value: str) -> str:  # noqa: PLR0911 - one for each kind of layer
+        """Add a layer that takes ``value``; return the name of what it gives."""
+        name = layer.name
+        match layer:
+            case Scaling():
+                (scale, shift) = self.weight(f"{name}.scale", f"{name}.shift")
+                return self.add("Add", [self.add("Mul", [value, scale]), shift])
+            case Convolution():
+                weights = self.weight(f"{name}.weight", f"{name}.bias")
+                return self.add("Conv", [value, *weights], pads=[layer.padding] * 4)
+            case BatchNorm():
+                parts = ("weight", "bias", "running_mean", "running_var")
+                weights = self.weight(*(f"{name}.{part}" for part in parts))
+                return self.add("BatchNormalization", [value, *weights], epsilon=NORM_EPSILON)
+            case Activation():
+                return self._add_activation(layer, value)
+            case Pool():
+                operator = "MaxPool" if layer.method == "max" else "AveragePool"
+                return self.add(operator, [value], kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
+            case Flatten():
+                return self.add("Flatten", [value])
+            case Dense():
+                return self.add("Gemm", [value, *self.weight(f"{name}.weight", f"{name}.bias")], transB=1)
+            case Dropout():
+                return value
+            case _:
+                assert_never(layer)
+
+    def _add_activation(self, layer: Activation, value: str) -> str:
+        match layer.function:
+            case "relu":
+                return self.add("Relu", [value])
+            case "tanh":
+                return self.add("Tanh", [value])
+            case "sigmoid":
+                return self.add("Sigmoid", [value])
+            case "leaky_relu":
+                return self.add("LeakyRelu", [value], alpha=LEAKY_SLOPE)
+            case "silu":
+                return self.add("Mul", [value, self.add("Sigmoid", [value])])
+            case "gelu":
+                return self._add_gelu(value)
+            case _:
+                assert_never(layer.function)
+
+    def _add_gelu(self, value: str) -> str:
+        """Add ``x · Φ(x)``, with the error function: this opset has no operator of that name."""
+        root, one, half = self.constant("root2", math.sqrt(2)), self.constant("one", 1), self.constant("half", 0.5)
+        normal = self.add("Add", [self.add("Erf", [self.add("Div", [value, root])]), one])
+        return self.add("Mul", [self.add("Mul", [value, half]), normal])

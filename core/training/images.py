@@ -1,0 +1,71 @@
+"""The images of a pack as a training needs them: who trains, who validates, and whole batches at a time."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from core.datasets.packs import Pack
+from core.domain.training_options import TrainingConfig
+from core.training.draws import Purpose, make_generator
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in the pack of each part, ascending."""
+
+    train: Positions
+    validation: Positions
+    test: Positions
+
+
+def split_images(pack: Pack, config: TrainingConfig) -> Split:
+    """Return the parts: the dataset's own validation split, or a share of the training split of each class."""
+    train, validation = pack.indices("train"), pack.indices("validation")
+    if not len(validation):
+        train, validation = _hold_out(pack, train, config)
+    return Split(train=train, validation=validation, test=pack.indices("test"))
+
+
+def _hold_out(pack: Pack, train: Positions, config: TrainingConfig) -> tuple[Positions, Positions]:
+    """Take a share of each class, rounded, so that at least one image of the class goes on training."""
+    generator = make_generator(config.seed, Purpose.SPLIT)
+    labels = pack.labels[train]
+    held = np.zeros(len(train), bool)
+    for label in range(len(pack.classes)):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        held[members[: min(round(len(members) * config.validation.fraction), len(members) - 1)]] = True
+    return train[~held], train[held]
+
+
+def fingerprint(pack: Pack) -> str:
+    """Return a digest of what the pack holds, from its labels, paths, shape and exact statistics.
+
+    It reads no pixels, so that a large dataset costs nothing; another image would change the statistics.
+    """
+    digest = hashlib.sha256(repr((pack.pixels.shape, pack.classes, pack.mean, pack.deviation)).encode())
+    digest.update(pack.labels.tobytes())
+    digest.update(pack.splits.tobytes())
+    return digest.hexdigest()
+
+
+class Batches:
+    """Batches of a pack on a device."""
+
+    def __init__(self, pack: Pack, device: torch.device) -> None:
+        self._pixels = pack.pixels
+        self._labels = pack.labels
+        self._device = device
+
+    def images(self, positions: Positions) -> torch.Tensor:
+        """Return float ``(batch, channels, height, width)``, raw pixels in 0–255, channels last in memory."""
+        pixels = torch.from_numpy(np.take(self._pixels, positions, axis=0)).to(self._device, non_blocking=True)
+        return pixels.permute(0, 3, 1, 2).to(torch.float32)
+
+    def labels(self, positions: Positions) -> torch.Tensor:
+        """Return int64 ``(batch,)``."""
+        return torch.from_numpy(self._labels[positions].astype(np.int64)).to(self._device, non_blocking=True)

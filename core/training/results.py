@@ -1,0 +1,135 @@
+"""The files of a finished training."""
+
+import csv
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+
+from core.datasets.packs import Pack
+from core.domain.architectures import layers
+from core.domain.exports import ModelMetadata
+from core.domain.reports import MOST_MISTAKES, Mistake, Report, measure_classes
+from core.training.contract import EpochResult, ResultFile
+from core.training.evaluation import Score, probabilities
+from core.training.export import export_model, verify_export
+from core.training.images import Positions
+
+if TYPE_CHECKING:
+    from core.training.trainer import Training
+
+# On how many images the exported model is compared with the trainer's own net.
+_COMPARED = 64
+
+_MEDIA_TYPES = {
+    "model.pth": "application/octet-stream",
+    "model.safetensors": "application/octet-stream",
+    "model.onnx": "application/octet-stream",
+    "config.json": "application/json",
+    "history.csv": "text/csv",
+    "report.json": "application/json",
+}
+
+
+def write_results(
+    training: "Training", *, logits: npt.NDArray[np.float32], test: Score | None
+) -> tuple[ResultFile, ...]:
+    """Write every result into the work folder.
+
+    Args:
+        training: With the weights that are kept in its net.
+        logits: The net's answers to the test split ``(images, classes)``.
+        test: Their score.
+
+    Raises:
+        TrainingError: ``export_mismatch``: the exported model answers otherwise than the net.
+    """
+    files = {name: training.job.work_dir / name for name in _MEDIA_TYPES}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in training.net.state_dict().items()}
+    torch.save(weights, files["model.pth"])
+    save_file(weights, files["model.safetensors"], metadata=_metadata(training).properties())
+    _write_model(training, weights, files["model.onnx"])
+    _write_json(files["config.json"], training.config.plain())
+    _write_history(files["history.csv"], training.state.history)
+    report = make_report(training.pack, training.split.test, logits, test)
+    _write_json(files["report.json"], report.model_dump(mode="json"))
+    return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
+
+
+def make_report(pack: Pack, positions: Positions, logits: npt.NDArray[np.float32], test: Score | None) -> Report:
+    """Return the report on the answers ``logits`` ``(images, classes)`` to the images at ``positions``."""
+    classes = len(pack.classes)
+    truth, predicted = pack.labels[positions], logits.argmax(axis=1)
+    confusion = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes).tolist()
+    return Report(
+        accuracy=test and test.accuracy,
+        loss=test and test.loss,
+        classes=pack.classes,
+        confusion_matrix=confusion,
+        per_class=measure_classes(pack.classes, confusion),
+        mistakes=list(_mistakes(pack, positions, probabilities(logits))),
+        versions=_versions(),
+    )
+
+
+def _mistakes(pack: Pack, positions: Positions, shares: npt.NDArray[np.float32]) -> Iterable[Mistake]:
+    truth, predicted, sureness = pack.labels[positions], shares.argmax(axis=1), shares.max(axis=1, initial=0)
+    wrong = np.flatnonzero(truth != predicted)
+    for index in wrong[np.argsort(-sureness[wrong], kind="stable")][:MOST_MISTAKES]:
+        yield Mistake(
+            path=pack.image_path(int(positions[index])),
+            true=pack.classes[truth[index]],
+            predicted=pack.classes[predicted[index]],
+            confidence=float(sureness[index]),
+        )
+
+
+def _write_model(training: "Training", weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    pack, config = training.pack, training.config
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    network = layers(config, classes=len(pack.classes))
+    path.write_bytes(export_model(network, arrays, _metadata(training), channels=pack.channels))
+    positions = (training.split.test if len(training.split.test) else training.split.train)[:_COMPARED]
+    with torch.inference_mode():
+        expected = training.net.eval()(training.batches.images(positions)).cpu().numpy()
+    verify_export(path, np.take(pack.pixels, positions, axis=0), expected)
+
+
+def _metadata(training: "Training") -> ModelMetadata:
+    pack, config = training.pack, training.config
+    return ModelMetadata(
+        classes=pack.classes,
+        image_size=pack.image_size,
+        color_mode=pack.color_mode,
+        architecture=config.architecture,
+        provenance={**_versions(), "seed": str(config.seed), "data": training.fingerprint},
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "onnx": version("onnx"),
+        "lenet-platform": version("lenet-platform"),
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_history(path: Path, history: Iterable[EpochResult]) -> None:
+    rows = [result.plain() for result in history]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)

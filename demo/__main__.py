@@ -1,0 +1,161 @@
+"""``make demo``: three trainings at once on the worker pool, over HTTP alone, from pictures to a model on disk.
+
+Exit status: 0 all went well; 1 something did not, and the last lines say what.
+"""
+
+import argparse
+import io
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from client import render
+from client.errors import LenetError
+from client.measures import duration, percent, plain, size
+from client.sdk import Client
+from client.types import Prediction
+from client.watch import Board
+from demo import pool
+from demo.pictures import write_archive
+from demo.platform import PlatformError, last_words, running_platform
+
+LEAST_ACCURACY = 0.95
+OUTPUT = Path(".lenet/demo")
+PICTURE_COLUMNS = 100
+TERMINATED = 143
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    console = render.open_console()
+    with tempfile.TemporaryDirectory(prefix="lenet-demo-") as folder:
+        try:
+            return _run(options, Path(folder), console)
+        except PlatformError as error:
+            _say(console, str(error))
+        except LenetError as error:
+            _say(console, f"{error.detail} ({error.code})")
+            for fault in error.faults:
+                _say(console, f"  {fault.pointer}: {fault.detail}")
+            _say(console, f"The platform's last words:\n{last_words(Path(folder) / 'platform.log')}")
+        except KeyboardInterrupt:
+            _say(console, "Interrupted; the platform is stopped.")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Three trainings at once, from ZIP to model.")
+    parser.add_argument("--data", type=Path, metavar="ZIP", help="train on this archive instead of drawn digits")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", default=OUTPUT, help=f"for models ({OUTPUT})")
+    parser.add_argument("--picture", type=Path, metavar="SVG", help="write a picture of the results")
+    return parser
+
+
+def _run(options: argparse.Namespace, folder: Path, console: Console) -> int:
+    archive = options.data or _draw(folder, console)
+    _say(console, "Starting the platform: database, queue, API, workers …")
+    with running_platform(folder) as platform, Client(platform.url, platform.key) as client:
+        _say(console, f"It answers at {platform.url}.")
+        dataset = pool.upload(client, archive)
+        images = f"{dataset.images_in('train'):,} training and {dataset.images_in('test'):,} test images"
+        _say(console, f"Uploaded {archive.name} as {dataset.id}: {images} of {len(dataset.classes or ())} classes.")
+        _say(console, f"Training {', '.join(pool.TRAININGS)} at once:")
+        with Board(console) as board:
+            trained = pool.train_all(client, dataset, board)
+        best = max(trained, key=lambda one: one.accuracy or 0.0)
+        parts: list[RenderableType] = [_results(trained)]
+        if best.report:
+            parts.append(_predictions(pool.predict_unseen(client, best.job, archive, folder), by=best.job.name or ""))
+            parts.append(_files(pool.download_models(client, best.job, options.output)))
+        _show(console, Group(*parts), options.picture)
+    # Somebody else's pictures may be as hard as they like; the drawn ones are known to be learnable.
+    wrong = pool.failings(trained, least_accuracy=0.0 if options.data else LEAST_ACCURACY)
+    for sentence in wrong or (
+        "The platform is stopped. `make up` starts one that stays; the README goes on from there.",
+    ):
+        _say(console, sentence)
+    return 1 if wrong else 0
+
+
+def _draw(folder: Path, console: Console) -> Path:
+    archive = write_archive(folder / "digits.zip")
+    _say(console, f"Drew digits: {archive.name}, {size(archive.stat().st_size)}.")
+    return archive
+
+
+def _results(trained: Sequence[pool.Trained]) -> Table:
+    table = _table("test accuracy", "job", "status", "weights", "epochs", "time")
+    for one in trained:
+        job = one.job
+        seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+        weights = f"{job.parameters:,}" if job.parameters is not None else None
+        cells = [percent(one.accuracy), job.name, render.status(job.status), weights, render.epochs_done(job)]
+        table.add_row(*map(_cell, [*cells, duration(seconds)]))
+    return table
+
+
+def _predictions(found: Sequence[tuple[str, Prediction]], *, by: str) -> Table:
+    table = _table("unseen picture of", f"{by} says", "confidence", "next")
+    for true, one in found:
+        style = "green" if one.class_name == true else "red"
+        following = one.top[1] if len(one.top) > 1 else None
+        other = f"{following.class_name} {percent(following.probability)}" if following else None
+        table.add_row(*map(_cell, [true, render.text(one.class_name, style), percent(one.confidence), other]))
+    return table
+
+
+def _files(files: Mapping[Path, str]) -> Table:
+    table = _table("downloaded", "size", "SHA-256, checked")
+    for file, sha256 in files.items():
+        table.add_row(*map(_cell, [file, size(file.stat().st_size), f"{sha256[:16]}…"]))
+    return table
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(render.text(head))
+    return table
+
+
+def _cell(value: object) -> RenderableType:
+    return render.text(value) if value is None or isinstance(value, str | Path) else value  # type: ignore[return-value]  # the rest are texts
+
+
+def _show(console: Console, results: RenderableType, picture: Path | None) -> None:
+    console.print()
+    console.print(results)
+    console.print()
+    if picture:
+        picture.write_text(_to_svg(results), encoding="utf-8")
+
+
+def _to_svg(results: RenderableType) -> str:
+    recorder = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True)
+    recorder.print(results)
+    # The picture shall show the same without fetching a font from anywhere.
+    return re.sub(r"@font-face \{.*?\}\s*", "", recorder.export_svg(title="make demo"), flags=re.DOTALL)
+
+
+def _say(console: Console, sentence: str) -> None:
+    for line in sentence.splitlines():
+        console.print(plain(line), markup=False, soft_wrap=True)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # As an exception, so that the platform is stopped on the way out.
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

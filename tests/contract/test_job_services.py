@@ -1,0 +1,508 @@
+"""The services of jobs and datasets, on SQLite and on PostgreSQL alike."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.rows import CheckpointRow, DatasetRow, JobRow
+from core.db.wiring import migrate
+from core.domain.datasets import (
+    DatasetStatus,
+    EntryCounts,
+    ImageSummary,
+    LedgerEntry,
+    Manifest,
+    Outcome,
+)
+from core.domain.identifiers import new_id
+from core.domain.jobs import AttemptEnd, JobStatus, StopReason
+from core.errors import (
+    ConflictError,
+    DatasetRejectedError,
+    Fault,
+    IllegalTransitionError,
+    InvalidError,
+    LeaseLostError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from core.services import claims, datasets, idempotency, ingest, jobs, keys, progress, results, sweeper, workers
+from core.services.jobs import NewJob
+from core.services.messages import WakeUp
+from core.storage.store import StoredObject
+
+MANIFEST = Manifest(
+    classes=["cat", "dog"],
+    counts={"train": {"cat": 400, "dog": 400}, "validation": None, "test": {"cat": 50, "dog": 50}},
+    images=ImageSummary(total=900, modes={"L": 900}, min_size=(28, 28), max_size=(28, 28)),
+    color_mode="grayscale",
+    warnings=[],
+    entries=EntryCounts(accepted=2, rejected=0, ignored=0),
+)
+FIGURES = progress.EpochFigures(
+    epoch=1,
+    train_loss=0.5,
+    train_accuracy=0.8,
+    val_loss=0.4,
+    val_accuracy=0.9,
+    learning_rate=0.01,
+    seconds=1.0,
+    images_per_second=800.0,
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions]:
+    url = f"sqlite:///{tmp_path}/lenet.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    migrate(url)
+    engine = open_engine(url)
+    yield open_sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def tenant(sessions: Sessions) -> str:
+    with transaction(sessions) as session:
+        return keys.ensure_tenant(session, "zoo")
+
+
+def _add_dataset(sessions: Sessions, tenant: str, *, ready: bool = True) -> str:
+    dataset_id = new_id("ds")
+    with transaction(sessions) as session:
+        stored = StoredObject(f"tenants/{tenant}/datasets/{dataset_id}/archive", 10, dataset_id)
+        datasets.register_dataset(session, tenant, dataset_id, name="pets", archive=stored, request_id=None)
+        if ready:
+            session.get_one(DatasetRow, dataset_id).status = DatasetStatus.READY
+            session.get_one(DatasetRow, dataset_id).manifest = MANIFEST.model_dump(mode="json")
+    return dataset_id
+
+
+@pytest.fixture
+def dataset(sessions: Sessions, tenant: str) -> str:
+    return _add_dataset(sessions, tenant)
+
+
+def _submit(sessions: Sessions, tenant: str, dataset: str, **fields: object) -> str:
+    with transaction(sessions) as session:
+        wanted = NewJob(dataset_id=dataset, **fields)
+        job, _ = jobs.submit_job(session, tenant, wanted, actor="key_1", request_id="r1", max_attempts=3)
+        return job.id
+
+
+def _claim(sessions: Sessions, *, worker: str = "w1", lease_seconds: float = 30) -> claims.Claim | None:
+    with transaction(sessions) as session:
+        return claims.claim_job(session, worker=worker, device="cpu", lease_seconds=lease_seconds)
+
+
+def _job(sessions: Sessions, job_id: str) -> JobRow:
+    with transaction(sessions, read_only=True) as session:
+        return session.get_one(JobRow, job_id)
+
+
+def _finish(sessions: Sessions, claim: claims.Claim) -> list[str]:
+    stored = StoredObject("k", 3, "h")
+    with transaction(sessions) as session:
+        return results.succeed(
+            session,
+            claim,
+            metrics={"test_accuracy": 0.9},
+            stop_reason=StopReason.EPOCHS_DONE,
+            parameters=7,
+            artifacts=[results.NewArtifact("model.onnx", "application/octet-stream", stored)],
+        )
+
+
+def test_submit_stores_every_option_resolved_and_wakes_the_cpu_queue(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    with transaction(sessions) as session:
+        job, messages = jobs.submit_job(
+            session, tenant, NewJob(dataset_id=dataset), actor="key_1", request_id=None, max_attempts=3
+        )
+    assert job.status == JobStatus.QUEUED
+    assert job.config["color_mode"] == "grayscale"
+    assert job.config["epochs"] >= 1
+    assert [(message.queue, message.resource_id) for message in messages] == [("cpu", job.id)]
+
+
+def test_submit_refuses_a_config_with_every_fault(sessions: Sessions, tenant: str, dataset: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        _submit(sessions, tenant, dataset, config={"epochs": 0, "learning_rat": 1})
+    assert {fault.pointer for fault in caught.value.faults} == {"/config/epochs", "/config/learning_rat"}
+
+
+@pytest.mark.parametrize(("status", "code"), [("processing", "dataset_not_ready"), ("rejected", "dataset_rejected")])
+def test_submit_refuses_a_dataset_that_is_not_ready(sessions: Sessions, tenant: str, status: str, code: str) -> None:
+    dataset = _add_dataset(sessions, tenant, ready=False)
+    with transaction(sessions) as session:
+        session.get_one(DatasetRow, dataset).status = status
+    with pytest.raises(ConflictError) as caught:
+        _submit(sessions, tenant, dataset)
+    assert caught.value.code == code
+
+
+def test_another_tenants_dataset_and_job_are_not_there(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session:
+        stranger = keys.ensure_tenant(session, "stranger")
+    with pytest.raises(NotFoundError):
+        _submit(sessions, stranger, dataset)
+    with transaction(sessions) as session, pytest.raises(NotFoundError):
+        jobs.cancel_job(session, stranger, job_id, actor="key_2")
+    assert _job(sessions, job_id).status == JobStatus.QUEUED
+
+
+def test_claim_takes_each_job_once_however_many_workers_ask(sessions: Sessions, tenant: str, dataset: str) -> None:
+    wanted = {_submit(sessions, tenant, dataset) for _ in range(6)}
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda number: _claim(sessions, worker=f"w{number}"), range(10)))
+    ids = [claim.job_id for claim in taken if claim]
+    assert len(ids) == len(set(ids))
+    assert set(ids) | {claim.job_id for claim in iter(lambda: _claim(sessions), None)} == wanted
+
+
+def test_claim_takes_the_higher_priority_first_then_the_older(sessions: Sessions, tenant: str, dataset: str) -> None:
+    low, old, new = (_submit(sessions, tenant, dataset, priority=priority) for priority in (1, 5, 5))
+    order = [_claim(sessions), _claim(sessions), _claim(sessions)]
+    assert [claim.job_id for claim in order if claim] == [old, new, low]
+
+
+def test_claim_serves_the_tenant_with_fewer_running_jobs(sessions: Sessions, tenant: str, dataset: str) -> None:
+    for _ in range(3):
+        _submit(sessions, tenant, dataset, priority=9)
+    _claim(sessions)
+    with transaction(sessions) as session:
+        other = keys.ensure_tenant(session, "other")
+    waiting = _submit(sessions, other, _add_dataset(sessions, other), priority=0)
+    claim = _claim(sessions)
+    assert claim is not None
+    assert claim.job_id == waiting
+
+
+def test_claim_leaves_a_job_for_a_gpu_alone_on_a_processor(sessions: Sessions, tenant: str, dataset: str) -> None:
+    _submit(sessions, tenant, dataset, config={"device": "cuda"})
+    assert _claim(sessions) is None
+
+
+def test_claim_leaves_auto_to_a_gpu_with_a_free_slot(sessions: Sessions, tenant: str, dataset: str) -> None:
+    _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session:
+        workers.report(session, name="g", host="h", role="train", device="cuda", slots=1, busy=[])
+    assert _claim(sessions) is None
+    with transaction(sessions) as session:
+        workers.report(session, name="g", host="h", role="train", device="cuda", slots=1, busy=["job_x"])
+    assert _claim(sessions) is not None
+
+
+def test_every_write_of_an_older_attempt_is_refused(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    stale = _claim(sessions, worker="w1")
+    assert stale is not None
+    with transaction(sessions) as session:
+        session.execute(update(JobRow).values(lease_expires_at=read_clock(session) - timedelta(seconds=1)))
+    with transaction(sessions) as session:
+        assert sweeper.reap_jobs(session) == [job_id]
+    fresh = _claim(sessions, worker="w2")
+    assert fresh is not None
+    assert fresh.attempt == stale.attempt + 1
+    stored = StoredObject("k", 3, "h")
+    writes = [
+        lambda session: claims.renew(session, stale, lease_seconds=30),
+        lambda session: progress.record_progress(session, stale, {"fraction": 0.1}),
+        lambda session: progress.record_epoch(session, stale, FIGURES, progress=None, metrics={}),
+        lambda session: progress.record_checkpoint(session, stale, stored, epoch=1, batch=0),
+        lambda session: results.fail(session, stale, code="diverged", detail="x"),
+        lambda session: claims.release(session, stale, end=AttemptEnd.PAUSED, after=JobStatus.PAUSED, reason="x"),
+        lambda session: claims.begin(session, stale, resumed_from=None, detail=None),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLostError), transaction(sessions) as session:
+            write(session)
+    with pytest.raises(LeaseLostError):
+        _finish(sessions, stale)
+    _finish(sessions, fresh)
+    assert _job(sessions, job_id).status == JobStatus.SUCCEEDED
+
+
+def test_reap_leaves_a_job_whose_lease_is_live(sessions: Sessions, tenant: str, dataset: str) -> None:
+    _submit(sessions, tenant, dataset)
+    _claim(sessions)
+    with transaction(sessions) as session:
+        assert sweeper.reap_jobs(session) == []
+
+
+def test_a_job_that_loses_its_worker_too_often_fails_with_the_reason(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    for _ in range(3):
+        assert _claim(sessions, lease_seconds=-1) is not None
+        with transaction(sessions) as session:
+            sweeper.reap_jobs(session)
+    job = _job(sessions, job_id)
+    assert (job.status, job.error["code"]) == (JobStatus.FAILED, "worker_lost")
+    with transaction(sessions) as session:
+        ends = [attempt.end for attempt in jobs.list_attempts(session, job_id)]
+    assert ends == ["worker_lost"] * 3
+
+
+def test_out_of_memory_is_tried_once_more_and_then_fails(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    statuses = []
+    for _ in range(2):
+        claim = _claim(sessions)
+        assert claim is not None
+        with transaction(sessions) as session:
+            end = AttemptEnd.OUT_OF_MEMORY
+            statuses.append(claims.lose(session, job_id, claim.attempt, end=end, actor="w", detail="d"))
+    assert statuses == [JobStatus.QUEUED, JobStatus.FAILED]
+
+
+def test_a_preempted_attempt_is_not_held_against_the_job(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    for _ in range(5):
+        claim = _claim(sessions)
+        assert claim is not None
+        with transaction(sessions) as session:
+            end, after = AttemptEnd.PREEMPTED, JobStatus.QUEUED
+            claims.release(session, claim, end=end, after=after, reason="the worker stops")
+    job = _job(sessions, job_id)
+    assert (job.status, job.attempt, job.attempts_lost) == (JobStatus.QUEUED, 5, 0)
+
+
+def test_cancel_wins_over_a_finish_that_comes_later(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    with transaction(sessions) as session:
+        assert jobs.cancel_job(session, tenant, job_id, actor="key_1").status == JobStatus.CANCELLED
+    with pytest.raises(LeaseLostError):
+        _finish(sessions, claim)
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")  # Twice is no error.
+        assert [one.end for one in jobs.list_attempts(session, job_id)] == ["cancelled"]
+
+
+def test_cancel_of_a_job_that_has_succeeded_names_its_state(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    _finish(sessions, claim)
+    with transaction(sessions) as session, pytest.raises(IllegalTransitionError, match="succeeded"):
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")
+
+
+def test_pause_resume_and_retry_follow_the_state_machine(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session, pytest.raises(IllegalTransitionError, match="queued"):
+        jobs.pause_job(session, tenant, job_id)
+    claim = _claim(sessions)
+    assert claim is not None
+    with transaction(sessions) as session:
+        jobs.pause_job(session, tenant, job_id)
+    with transaction(sessions) as session:
+        assert claims.renew(session, claim, lease_seconds=30).pause
+        claims.release(session, claim, end=AttemptEnd.PAUSED, after=JobStatus.PAUSED, reason="paused by the user")
+    with transaction(sessions) as session:
+        job, messages = jobs.resume_job(session, tenant, job_id, actor="key_1")
+    assert (job.status, len(messages)) == (JobStatus.QUEUED, 1)
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")
+    with transaction(sessions) as session:
+        job, _, _ = jobs.retry_job(session, tenant, job_id, actor="key_1", from_checkpoint=False)
+    assert (job.status, job.finished_at) == (JobStatus.QUEUED, None)
+
+
+def test_two_checkpoints_are_kept_and_none_after_success(sessions: Sessions, tenant: str, dataset: str) -> None:
+    _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    dropped = []
+    for epoch in (1, 2, 3):
+        with transaction(sessions) as session:
+            stored = StoredObject(f"c{epoch}", 1, "h")
+            dropped += progress.record_checkpoint(session, claim, stored, epoch=epoch, batch=0)
+    assert dropped == ["c1"]
+    assert sorted(_finish(sessions, claim)) == ["c2", "c3"]
+    with transaction(sessions) as session:
+        assert session.scalars(select(CheckpointRow)).all() == []
+
+
+def test_begin_drops_the_epochs_that_will_come_again(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    for epoch in (1, 2, 3):
+        with transaction(sessions) as session:
+            figures = progress.EpochFigures(**{**vars(FIGURES), "epoch": epoch})
+            progress.record_epoch(session, claim, figures, progress=None, metrics={})
+    with transaction(sessions) as session:
+        claims.begin(session, claim, resumed_from=claims.Checkpoint("c", "h", 2, 0), detail=None)
+        assert [row.epoch for row in jobs.list_epochs(session, job_id)] == [1, 2]
+
+
+def test_the_transitions_tell_the_whole_story(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    _finish(sessions, claim)
+    with transaction(sessions) as session:
+        story = [(row.before, row.after, row.actor) for row in jobs.list_transitions(session, job_id)]
+    assert story == [(None, "queued", "key_1"), ("queued", "running", "w1"), ("running", "succeeded", "w1")]
+
+
+def test_jobs_are_listed_by_tag_and_paged_newest_first(sessions: Sessions, tenant: str, dataset: str) -> None:
+    ids = [_submit(sessions, tenant, dataset, tags=("a", "b") if number % 2 else ("ab",)) for number in range(6)]
+    with transaction(sessions, read_only=True) as session:
+        page = jobs.list_jobs(session, tenant, limit=2, tag="a")
+        assert [job.id for job in page.items] == [ids[5], ids[3]]
+        rest = jobs.list_jobs(session, tenant, limit=2, tag="a", cursor=page.next_cursor)
+    assert ([job.id for job in rest.items], rest.next_cursor) == ([ids[1]], None)
+
+
+def test_jobs_ahead_counts_what_comes_first(sessions: Sessions, tenant: str, dataset: str) -> None:
+    first, second, urgent = (_submit(sessions, tenant, dataset, priority=priority) for priority in (5, 5, 9))
+    with transaction(sessions, read_only=True) as session:
+        ahead = [jobs.count_jobs_ahead(session, session.get_one(JobRow, one)) for one in (first, second, urgent)]
+    assert ahead == [1, 2, 0]
+
+
+def test_delete_job_waits_for_its_end(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session, pytest.raises(ConflictError):
+        jobs.delete_job(session, tenant, job_id)
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")
+        jobs.delete_job(session, tenant, job_id)
+    with transaction(sessions) as session, pytest.raises(NotFoundError):
+        jobs.get_job(session, tenant, job_id)
+
+
+def test_a_dataset_in_use_cannot_be_deleted(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session, pytest.raises(ConflictError) as caught:
+        datasets.delete_dataset(session, tenant, dataset)
+    assert caught.value.code == "dataset_in_use"
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")
+        datasets.delete_dataset(session, tenant, dataset)
+    assert _job(sessions, job_id).dataset_id == dataset
+
+
+def test_the_same_bytes_again_are_the_same_dataset(sessions: Sessions, tenant: str, dataset: str) -> None:
+    with transaction(sessions) as session:
+        again, messages = datasets.register_dataset(
+            session, tenant, new_id("ds"), name="x", archive=StoredObject("other", 10, dataset), request_id=None
+        )
+    assert (again.id, messages) == (dataset, [])
+
+
+class FakeSender:
+    """A queue with a set depth, or one that is down."""
+
+    def __init__(self, depth: int | None) -> None:
+        self._depth = depth
+
+    def send(self, message: WakeUp) -> None:
+        raise AssertionError(message)
+
+    def depth(self, queue: str) -> int:
+        if self._depth is None:
+            raise UnavailableError("Redis does not answer.")
+        return self._depth
+
+
+@pytest.mark.parametrize(("depth", "sent"), [(0, 3), (2, 1), (3, 0), (50, 0), (None, 0)])
+def test_the_sweeper_sends_no_more_than_what_is_missing(
+    sessions: Sessions, tenant: str, dataset: str, depth: int | None, sent: int
+) -> None:
+    for _ in range(3):
+        _submit(sessions, tenant, dataset)
+    with transaction(sessions) as session:
+        assert len(sweeper.find_unsent(session, FakeSender(depth))) == sent
+
+
+def test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one(sessions: Sessions, tenant: str) -> None:
+    dataset = _add_dataset(sessions, tenant, ready=False)
+
+    def claim(lease_seconds: float) -> ingest.DatasetClaim | None:
+        with transaction(sessions) as session:
+            return ingest.claim_dataset(session, worker="w", lease_seconds=lease_seconds, max_attempts=3)
+
+    stale = claim(-1)
+    fresh = claim(30)
+    assert stale is not None
+    assert fresh is not None
+    assert (fresh.dataset_id, fresh.attempt) == (dataset, 2)
+    assert claim(30) is None
+    ledger = [LedgerEntry(position=0, path="train/cat/1.png", outcome=Outcome.ACCEPTED, split="train", class_name="cat")]
+    pack = StoredObject("p", 1, "d")
+    with pytest.raises(LeaseLostError), transaction(sessions) as session:
+        ingest.renew_dataset(session, stale, lease_seconds=30)
+    with transaction(sessions) as session:
+        ingest.accept_dataset(
+            session, fresh, manifest=MANIFEST, ledger=ledger, pack=pack, image_size=32, preview_key="v"
+        )
+    with transaction(sessions, read_only=True) as session:
+        row = datasets.get_dataset(session, tenant, dataset)
+        assert (row.status, row.entries) == ("ready", {"accepted": 1, "rejected": 0, "ignored": 0})
+        assert [entry.path for entry in datasets.list_entries(session, dataset, outcome=None, limit=9, after=-1)] == [
+            "train/cat/1.png"
+        ]
+        assert ingest.find_pack(session, dataset, image_size=32, color_mode="grayscale") is not None
+
+
+def test_a_rejected_dataset_keeps_every_reason(sessions: Sessions, tenant: str) -> None:
+    dataset = _add_dataset(sessions, tenant, ready=False)
+    error = DatasetRejectedError("no", code="no_images", faults=[Fault("a.txt", "not an image"), Fault("b", "empty")])
+    with transaction(sessions) as session:
+        claim = ingest.claim_dataset(session, worker="w", lease_seconds=30, max_attempts=3)
+        assert claim is not None
+        ingest.reject_dataset(session, claim, error, ledger=[])
+    with transaction(sessions, read_only=True) as session:
+        row = datasets.get_dataset(session, tenant, dataset)
+    assert (row.status, [fault["pointer"] for fault in row.error["errors"]]) == ("rejected", ["a.txt", "b"])
+
+
+def test_a_dataset_whose_readers_are_all_lost_is_rejected(sessions: Sessions, tenant: str) -> None:
+    dataset = _add_dataset(sessions, tenant, ready=False)
+    for _ in range(3):
+        with transaction(sessions) as session:
+            assert ingest.claim_dataset(session, worker="w", lease_seconds=-1, max_attempts=3) is not None
+    with transaction(sessions) as session:
+        assert ingest.claim_dataset(session, worker="w", lease_seconds=30, max_attempts=3) is None
+        assert sweeper.reap_datasets(session, max_attempts=3) == [dataset]
+
+
+def test_a_key_opens_until_it_is_revoked_or_expired(sessions: Sessions, tenant: str) -> None:
+    with transaction(sessions) as session:
+        good = keys.create_key(session, tenant, name="k", scopes=["read"], secret="right")
+        past = read_clock(session) - timedelta(seconds=1)
+        keys.create_key(session, tenant, name="old", scopes=["read"], secret="expired", expires_at=past)
+    with transaction(sessions) as session:
+        assert keys.authenticate(session, "right").tenant_id == tenant
+        keys.note_use(session, good.id)
+        for secret in ("wrong", "expired"):
+            with pytest.raises(UnauthenticatedError):
+                keys.authenticate(session, secret)
+        keys.revoke_key(session, good.id)
+    with transaction(sessions) as session, pytest.raises(UnauthenticatedError):
+        keys.authenticate(session, "right")
+
+
+def test_an_idempotency_key_answers_again_and_refuses_another_request(sessions: Sessions, tenant: str) -> None:
+    answer = idempotency.Answer(202, {"id": "job_1"}, "/jobs/job_1")
+    with transaction(sessions) as session:
+        assert idempotency.recall(session, tenant, "k", "f1") is None
+        idempotency.remember(session, tenant, "k", answer)
+    with transaction(sessions) as session:
+        assert idempotency.recall(session, tenant, "k", "f1") == answer
+    with transaction(sessions) as session, pytest.raises(InvalidError) as caught:
+        idempotency.recall(session, tenant, "k", "f2")
+    assert caught.value.code == "idempotency_key_reused"

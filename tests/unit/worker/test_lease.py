@@ -1,0 +1,54 @@
+import threading
+import time
+
+import pytest
+
+from core.errors import LeaseLostError, UnavailableError
+from worker.lease import Lease
+
+
+def _renewing(*outcomes: Exception | None):
+    """Return a renewal that ends as told, call by call, then always as the last one; and an event for each call."""
+    calls: list[Exception | None] = list(outcomes)
+    called = threading.Semaphore(0)
+
+    def renew() -> None:
+        outcome = calls.pop(0) if len(calls) > 1 else calls[0]
+        called.release()
+        if outcome is not None:
+            raise outcome
+
+    return renew, called
+
+
+def test_a_lease_is_renewed_again_and_again_until_it_is_left() -> None:
+    renew, called = _renewing(None)
+    with Lease(renew, lease_seconds=10, heartbeat_seconds=0.01) as lease:
+        for _ in range(3):
+            assert called.acquire(timeout=5)
+        lease.check()
+    assert not lease.lost.is_set()
+
+
+def test_a_lease_that_sql_says_is_lost_is_lost() -> None:
+    renew, _ = _renewing(LeaseLostError("x"))
+    with Lease(renew, lease_seconds=10, heartbeat_seconds=0.01) as lease:
+        assert lease.lost.wait(5)
+        with pytest.raises(LeaseLostError):
+            lease.check()
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_lease() -> None:
+    renew, called = _renewing(UnavailableError("x"), UnavailableError("x"), None)
+    with Lease(renew, lease_seconds=10, heartbeat_seconds=0.01) as lease:
+        for _ in range(4):
+            assert called.acquire(timeout=5)
+        lease.check()
+
+
+def test_a_lease_that_cannot_be_renewed_is_given_up_before_another_worker_may_hold_it() -> None:
+    renew, _ = _renewing(UnavailableError("x"))
+    start = time.monotonic()
+    with Lease(renew, lease_seconds=0.5, heartbeat_seconds=0.05) as lease:
+        assert lease.lost.wait(5)
+    assert time.monotonic() - start < 0.5 + 0.3  # Before the lease ends, with room for a slow machine.

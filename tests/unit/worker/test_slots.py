@@ -1,0 +1,62 @@
+import threading
+
+from worker.slots import Slots
+
+
+def test_a_slot_works_until_nothing_waits() -> None:
+    waiting = [1, 2, 3]
+
+    def run_next(_: Slots) -> bool:
+        return bool(waiting and waiting.pop())
+
+    Slots(1, run_next).fill()
+    assert waiting == []
+
+
+def test_a_wake_up_that_finds_no_free_slot_returns_at_once() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    calls = []
+
+    def run_next(_: Slots) -> bool:
+        calls.append(threading.get_ident())
+        entered.set()
+        leave.wait(5)
+        return False
+
+    slots = Slots(1, run_next)
+    thread = threading.Thread(target=slots.fill)
+    thread.start()
+    assert entered.wait(5)
+    slots.fill()
+    assert len(calls) == 1
+    leave.set()
+    thread.join()
+    slots.fill()
+    assert len(calls) == 2
+
+
+def test_a_slot_is_free_again_after_an_error() -> None:
+    def run_next(_: Slots) -> bool:
+        raise OSError
+
+    slots = Slots(1, run_next)
+    for _ in range(2):
+        try:
+            slots.fill()
+        except OSError:
+            continue
+        raise AssertionError("the error was swallowed, or the slot was not free")
+
+
+def test_closing_slots_take_nothing_new() -> None:
+    slots = Slots(1, lambda _: True)
+    slots.closing.set()
+    slots.fill()
+
+
+def test_busy_names_what_is_being_done() -> None:
+    slots = Slots(2, lambda _: False)
+    slots.enter("job_b")
+    slots.enter("job_a")
+    slots.leave("job_b")
+    assert slots.busy() == ["job_a"]

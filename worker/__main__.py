@@ -1,0 +1,70 @@
+"""``python -m worker train|ingest|beat``: one process of the pool, in the foreground."""
+
+import argparse
+import signal
+from typing import Any
+
+from celery import signals
+
+from core import logs
+from core.settings import Settings
+from worker.celery_app import create_celery
+from worker.wiring import Worker, build_ingester, build_trainer
+
+_log = logs.get(__name__)
+
+
+def main() -> None:
+    """Run the process that the command line names until it is told to end."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description="One process of the worker pool.")
+    parser.add_argument(
+        "role",
+        choices=("train", "ingest", "beat"),
+        help="train: takes jobs. ingest: reads datasets and sweeps. beat: sends the sweep; run exactly one.",
+    )
+    role = parser.parse_args().role
+    settings = Settings()
+    logs.configure(settings)
+    if role == "beat":
+        _run_beat(settings)
+    else:
+        _run_worker(build_trainer(settings) if role == "train" else build_ingester(settings))
+
+
+def _run_beat(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    create_celery(settings).Beat(
+        loglevel=settings.log_level.upper(), schedule=str(settings.data_dir / "beat-schedule"), quiet=True
+    ).run()
+
+
+def _run_worker(worker: Worker) -> None:
+    """Start Celery's consumer; SIGTERM and SIGINT let running jobs write a checkpoint and go back to the queue."""
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def close(**_: Any) -> None:
+        worker.slots.closing.set()
+
+    @signals.worker_ready.connect(weak=False)
+    def ready(**_: Any) -> None:
+        worker.presence.start()
+
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # The root logger is set up already.
+    worker.app.Worker(
+        pool_cls="threads",
+        concurrency=worker.threads,
+        queues=list(worker.queues),
+        hostname=f"{worker.host.role}@{worker.host.name}",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        optimization="fair",
+    ).start()
+    worker.presence.leave()
+    if worker.trainers is not None:
+        worker.trainers.close()
+
+
+if __name__ == "__main__":
+    main()

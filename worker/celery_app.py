@@ -1,0 +1,56 @@
+"""The Celery application: options, nothing else."""
+
+import ssl
+from datetime import timedelta
+
+from celery import Celery
+
+from core.domain import tasks
+from core.settings import Settings
+
+_SOCKET_SECONDS = 4
+# Messages are acknowledged on receipt, so this only bounds how long one may lie with a worker that died in between.
+_VISIBILITY_SECONDS = 24 * 3600
+
+
+def create_celery(settings: Settings) -> Celery:
+    """Return the application for the settings' Redis.
+
+    Messages are JSON, acknowledged on receipt and never prefetched; results are not kept, since SQL holds them;
+    remote control is off.
+    """
+    app = Celery("lenet", broker=settings.redis)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_default_queue=tasks.INGEST_QUEUE,
+        task_create_missing_queues=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": _VISIBILITY_SECONDS,
+            "socket_timeout": _SOCKET_SECONDS,
+            "socket_connect_timeout": _SOCKET_SECONDS,
+            "health_check_interval": 10,
+            "retry_on_timeout": True,
+        },
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if settings.redis.startswith("rediss") else None,
+        beat_schedule={
+            tasks.SWEEP: {
+                "task": tasks.SWEEP,
+                "schedule": timedelta(seconds=settings.sweep_seconds),
+                "options": {"queue": tasks.INGEST_QUEUE, "expires": settings.sweep_seconds},
+            }
+        },
+    )
+    return app

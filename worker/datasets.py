@@ -1,0 +1,118 @@
+"""Reads datasets: claims one, has it decoded in a process of its own, and stores what came of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.datasets.process import run_ingest
+
+from core import logs
+from core.datasets.packs import digest_of
+from core.db.engine import transaction
+from core.domain.datasets import LedgerEntry, Manifest
+from core.errors import DatasetRejectedError, LeaseLostError, LenetError
+from core.services.ingest import DatasetClaim, accept_dataset, claim_dataset, reject_dataset, renew_dataset
+from core.storage import keys
+from core.storage.store import ObjectStore
+from worker.host import Host
+from worker.lease import Lease
+from worker.slots import Slots
+
+IMAGE_SIZE = 32
+_log = logs.get(__name__)
+
+
+def read_next_dataset(host: Host, slots: Slots) -> bool:
+    """Read one dataset that waits; return whether there was one."""
+    settings = host.settings
+    with transaction(host.sessions) as session:
+        claim = claim_dataset(
+            session, worker=host.name, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
+        )
+    if claim is None:
+        return False
+    slots.enter(claim.dataset_id)
+    try:
+        with host.scratch("dataset") as folder, _lease(host, claim) as lease:
+            _read(host, claim, lease, folder)
+    except LeaseLostError:
+        _log.warning("the dataset is no longer ours", dataset=claim.dataset_id, attempt=claim.attempt)
+    except LenetError as error:
+        _log.error("the dataset could not be read now", dataset=claim.dataset_id, detail=error.detail)
+    finally:
+        slots.leave(claim.dataset_id)
+    return True
+
+
+def _lease(host: Host, claim: DatasetClaim) -> Lease:
+    def renew() -> None:
+        with transaction(host.sessions) as session:
+            renew_dataset(session, claim, lease_seconds=host.settings.lease_seconds)
+
+    return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
+
+
+def _read(host: Host, claim: DatasetClaim, lease: Lease, folder: Path) -> None:
+    try:
+        with local_archive(host.store, claim.archive_key, claim.sha256, folder) as archive:
+            manifest = run_ingest(archive, folder, settings=host.settings, on_progress=lambda _: lease.check())
+    except DatasetRejectedError as error:
+        _reject(host, claim, error, folder)
+    else:
+        _accept(host, claim, manifest, folder)
+
+
+def _accept(host: Host, claim: DatasetClaim, manifest: Manifest, folder: Path) -> None:
+    pack = host.store.put_file(
+        keys.pack(
+            claim.tenant_id,
+            claim.dataset_id,
+            image_size=IMAGE_SIZE,
+            color_mode=manifest.color_mode,
+            digest=digest_of(folder / "pack"),
+        ),
+        folder / "pack",
+    )
+    preview_key = keys.dataset_preview(claim.tenant_id, claim.dataset_id)
+    host.store.put_file(preview_key, folder / "preview.png")
+    with transaction(host.sessions) as session:
+        accept_dataset(
+            session,
+            claim,
+            manifest=manifest,
+            ledger=_ledger(folder),
+            pack=pack,
+            image_size=IMAGE_SIZE,
+            preview_key=preview_key,
+        )
+    _log.info("dataset ready", dataset=claim.dataset_id, images=manifest.images.total)
+
+
+def _reject(host: Host, claim: DatasetClaim, error: DatasetRejectedError, folder: Path) -> None:
+    with transaction(host.sessions) as session:
+        reject_dataset(session, claim, error, ledger=_ledger(folder))
+    _log.info("dataset rejected", dataset=claim.dataset_id, detail=error.detail)
+
+
+def _ledger(folder: Path) -> Iterator[LedgerEntry]:
+    path = folder / "ledger.jsonl"
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield LedgerEntry.model_validate_json(line)
+
+
+@contextmanager
+def local_archive(store: ObjectStore, key: str, sha256: str, folder: Path) -> Iterator[Path]:
+    """Yield the archive as a local file: the store's own where it is a folder here, else a checked copy."""
+    local = store.local_path(key)
+    if local is not None:
+        yield local
+        return
+    copy = folder / "archive"
+    store.fetch(key, copy, sha256=sha256)
+    try:
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)

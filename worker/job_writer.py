@@ -1,0 +1,60 @@
+"""What a running job writes: fenced by its attempt, and tried again while the lease holds and a service is away."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from core import logs
+from core.db.engine import Sessions, transaction
+from core.errors import UnavailableError
+from core.services.claims import Claim
+from core.services.progress import record_log
+from worker.lease import Lease
+
+_log = logs.get(__name__)
+_RETRY_SECONDS = 0.5
+
+Value = TypeVar("Value")
+
+
+class JobWriter:
+    """Does things on behalf of one claim that need the database or the store."""
+
+    def __init__(self, sessions: Sessions, claim: Claim, lease: Lease) -> None:
+        self._sessions = sessions
+        self._claim = claim
+        self._lease = lease
+
+    def insist(self, action: Callable[[], Value]) -> Value:
+        """Return what ``action`` returns, trying again while a backing service is away.
+
+        Raises:
+            LeaseLostError: The job is no longer held, or the database was away until the lease ran out.
+        """
+        while True:
+            self._lease.check()
+            try:
+                return action()
+            except UnavailableError as error:
+                _log.warning("trying again", detail=error.detail)
+                time.sleep(_RETRY_SECONDS)
+
+    def write(self, service: Callable[[Session], Value]) -> Value:
+        """Return what ``service`` returns once it is committed; errors as `insist`."""
+
+        def commit() -> Value:
+            with transaction(self._sessions) as session:
+                return service(session)
+
+        return self.insist(commit)
+
+    def log(self, message: str, *, level: str = "info") -> None:
+        """Add a line to the job's log and to the worker's; a database that is away does not stop the training."""
+        _log.info(message)
+        try:
+            with transaction(self._sessions) as session:
+                record_log(session, self._claim, level=level, message=message)
+        except UnavailableError as error:
+            _log.warning("a line of the job's log was dropped", detail=error.detail)

@@ -1,0 +1,213 @@
+"""Runs jobs: claims one, has it trained in a process of its own, and records how it ended."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import logs
+from core.db.engine import transaction
+from core.domain.jobs import AttemptEnd, JobStatus, StopReason
+from core.errors import IntegrityError, LeaseLostError, LenetError, ObjectNotFoundError
+from core.services import claims, results
+from core.services.claims import Checkpoint, Claim
+from core.storage import keys
+from worker.following import Following, delete_objects
+from worker.host import Host
+from worker.job_writer import JobWriter
+from worker.lease import Lease
+from worker.packs import use_pack
+from worker.slots import Slots
+from worker.trainers import Order, Trainer, TrainerSource
+
+
+def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
+    """Claim and run one job that waits; return whether there was one."""
+    with transaction(host.sessions) as session:
+        claim = claims.claim_job(
+            session, worker=host.name, device=host.device, lease_seconds=host.settings.lease_seconds
+        )
+    if claim is None:
+        return False
+    slots.enter(claim.job_id)
+    try:
+        with (
+            logs.bound(job=claim.job_id, attempt=claim.attempt, request_id=claim.request_id),
+            _lease(host, claim) as lease,
+        ):
+            JobRun(host, claim, lease, JobWriter(host.sessions, claim, lease), slots).run(trainers)
+    finally:
+        slots.leave(claim.job_id)
+    return True
+
+
+def _lease(host: Host, claim: Claim) -> Lease:
+    def renew() -> None:
+        with transaction(host.sessions) as session:
+            claims.renew(session, claim, lease_seconds=host.settings.lease_seconds)
+
+    return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
+
+
+@dataclass
+class JobRun:
+    """One attempt at a job, from its claim to its end."""
+
+    host: Host
+    claim: Claim
+    lease: Lease
+    writer: JobWriter
+    slots: Slots
+
+    def run(self, trainers: TrainerSource) -> None:
+        """Train, and record the end whatever it was."""
+        self.writer.log(f"attempt {self.claim.attempt} begins on {self.host.name} ({self.host.device})")
+        try:
+            try:
+                self._prepare_and_train(trainers)
+            except LeaseLostError:
+                raise
+            except LenetError as error:
+                self._lose(AttemptEnd.UNAVAILABLE, error.detail)
+        except LeaseLostError:
+            self.writer.log("this attempt no longer holds the job and has stopped", level="warning")
+
+    def _prepare_and_train(self, trainers: TrainerSource) -> None:
+        with (
+            self.host.scratch("job") as folder,
+            use_pack(self.host, self.claim, self.writer, self.lease) as pack,
+        ):
+            order = self._order(pack, folder)
+            following = Following(
+                claim=self.claim,
+                lease=self.lease,
+                writer=self.writer,
+                store=self.host.store,
+                closing=self.slots.closing,
+                stall_seconds=self.host.settings.stall_seconds,
+            )
+            exit_code = self._follow(following, trainers.take(), order)
+            self._conclude(following, exit_code)
+
+    @staticmethod
+    def _follow(following: Following, trainer: Trainer, order: Order) -> int:
+        """Return the trainer's exit code; whatever happens here, no process is left."""
+        try:
+            trainer.start(order)
+            following.follow(trainer)
+        except BaseException:
+            trainer.kill()
+            raise
+        finally:
+            exit_code = trainer.end()
+        return exit_code
+
+    def _order(self, pack: Path, folder: Path) -> Order:
+        checkpoint, resume, notes = self._newest_checkpoint(folder)
+        weights = None if checkpoint else self._initial_weights(folder)
+        self.writer.write(
+            lambda session: claims.begin(session, self.claim, resumed_from=checkpoint, detail="; ".join(notes) or None)
+        )
+        return Order(
+            config=self.claim.config,
+            pack=str(pack),
+            work_dir=str(folder),
+            device=self.host.device,
+            threads=self.host.settings.threads_per_slot,
+            resume_from=str(resume) if resume else None,
+            initial_weights=str(weights) if weights else None,
+        )
+
+    def _newest_checkpoint(self, folder: Path) -> tuple[Checkpoint | None, Path | None, list[str]]:
+        """Fetch the newest checkpoint that is whole; the last item says which were passed over and why."""
+        notes: list[str] = []
+        for checkpoint in self.claim.checkpoints:
+            path = folder / f"resume-{checkpoint.epoch}-{checkpoint.batch}"
+            try:
+                self._fetch(checkpoint.key, path, checkpoint.sha256)
+            except (IntegrityError, ObjectNotFoundError) as error:
+                notes.append(f"the checkpoint of epoch {checkpoint.epoch} was passed over: {error.detail}")
+                self.writer.log(notes[-1], level="warning")
+            else:
+                self.writer.log(f"goes on from the checkpoint of epoch {checkpoint.epoch}, batch {checkpoint.batch}")
+                return checkpoint, path, notes
+        return None, None, notes
+
+    def _initial_weights(self, folder: Path) -> Path | None:
+        """Fetch the weights of the job that this one starts from, where it was asked for."""
+        if not (self.claim.warm_start and self.claim.from_job):
+            return None
+        base = self.claim.from_job
+        row = self.writer.write(
+            lambda session: results.get_artifact(session, self.claim.tenant_id, base, "model.safetensors")
+        )
+        self._fetch(row.key, folder / "initial.safetensors", row.sha256)
+        return folder / "initial.safetensors"
+
+    def _fetch(self, key: str, path: Path, sha256: str) -> None:
+        self.writer.insist(lambda: self.host.store.fetch(key, path, sha256=sha256))
+
+    def _conclude(self, following: Following, exit_code: int) -> None:
+        """Record how the trainer ended."""
+        outcome = following.outcome or {"type": "died"}
+        match outcome["type"]:
+            case "result":
+                self._succeed(outcome["result"])
+            case "failed" if outcome["code"] == "out_of_memory":
+                self._lose(AttemptEnd.OUT_OF_MEMORY, outcome["detail"], exit_code)
+            case "failed":
+                self._fail(outcome["code"], outcome["detail"])
+            case "stalled":
+                self._lose(AttemptEnd.STALLED, outcome["detail"], exit_code)
+            case "crashed":
+                self._lose(AttemptEnd.TRAINER_CRASHED, outcome["detail"], exit_code)
+            case "paused" | "died" if following.preempted_at is not None:
+                self._release(AttemptEnd.PREEMPTED, JobStatus.QUEUED, "the worker stops; the job waits for another")
+            case "paused":
+                self._release(AttemptEnd.PAUSED, JobStatus.PAUSED, "paused by the user")
+            case _ if exit_code == -signal.SIGKILL:
+                self._lose(AttemptEnd.TRAINER_KILLED, "the trainer was ended by SIGKILL from outside", exit_code)
+            case _:
+                self._lose(AttemptEnd.TRAINER_CRASHED, f"the trainer ended with code {exit_code}", exit_code)
+
+    def _succeed(self, result: dict[str, Any]) -> None:
+        artifacts = [self._store_artifact(file) for file in result["files"]]
+        dropped = self.writer.write(
+            lambda session: results.succeed(
+                session,
+                self.claim,
+                metrics=result["metrics"],
+                stop_reason=StopReason(result["stop_reason"]),
+                parameters=result["parameters"],
+                artifacts=artifacts,
+            )
+        )
+        self.writer.log(f"succeeded: test accuracy {result['metrics']['test_accuracy']:.4f}")
+        delete_objects(self.host.store, dropped)
+
+    def _store_artifact(self, file: dict[str, Any]) -> results.NewArtifact:
+        key = keys.artifact(self.claim.tenant_id, self.claim.job_id, attempt=self.claim.attempt, name=file["name"])
+        stored = self.writer.insist(lambda: self.host.store.put_file(key, Path(file["path"])))
+        return results.NewArtifact(file["name"], file["media_type"], stored)
+
+    def _fail(self, code: str, detail: str) -> None:
+        self.writer.log(f"{code}: {detail}", level="error")
+        self.writer.write(lambda session: results.fail(session, self.claim, code=code, detail=detail))
+
+    def _release(self, end: AttemptEnd, after: JobStatus, reason: str) -> None:
+        self.writer.write(lambda session: claims.release(session, self.claim, end=end, after=after, reason=reason))
+        self.writer.log(reason)
+
+    def _lose(self, end: AttemptEnd, detail: str, exit_code: int | None = None) -> None:
+        self.writer.log(f"{end}: {detail}", level="error")
+        self.writer.write(
+            lambda session: claims.lose(
+                session,
+                self.claim.job_id,
+                self.claim.attempt,
+                end=end,
+                actor=self.host.name,
+                detail=detail,
+                exit_code=exit_code,
+            )
+        )

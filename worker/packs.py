@@ -1,0 +1,91 @@
+"""Gives a job the pack that it trains on: from this host's cache, from the store, or made from the archive."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.datasets.process import run_build_pack
+
+from core.db.engine import transaction
+from core.db.rows import DatasetRow, PackRow
+from core.domain.datasets import ColorMode
+from core.errors import IntegrityError
+from core.services.claims import Claim
+from core.services.datasets import get_dataset
+from core.services.ingest import find_pack, record_pack
+from core.storage import keys
+from worker.datasets import local_archive
+from worker.host import Host
+from worker.job_writer import JobWriter
+from worker.lease import Lease
+
+
+@contextmanager
+def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Iterator[Path]:
+    """Yield the local path of the pack that the claim's config asks for; it stays while it is used.
+
+    Raises:
+        LeaseLostError: The job is no longer held; a pack that is being made is given up.
+    """
+    size, mode = claim.config["image_size"], claim.config["color_mode"]
+    pack = writer.insist(lambda: _find_or_make(host, claim, image_size=size, color_mode=mode, on_progress=lease.check))
+
+    def fetch(path: Path) -> None:
+        writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest))
+
+    with host.packs.use(pack.digest, fetch) as path:
+        yield path
+
+
+def _find_or_make(
+    host: Host, claim: Claim, *, image_size: int, color_mode: ColorMode, on_progress: Callable[[], None]
+) -> PackRow:
+    with _one_maker(host, f"{claim.dataset_id}-{image_size}-{color_mode}"):
+        with transaction(host.sessions, read_only=True) as session:
+            dataset = get_dataset(session, claim.tenant_id, claim.dataset_id)
+            pack = find_pack(session, claim.dataset_id, image_size=image_size, color_mode=color_mode)
+        return pack or _make(
+            host, claim, dataset, image_size=image_size, color_mode=color_mode, on_progress=on_progress
+        )
+
+
+@contextmanager
+def _one_maker(host: Host, name: str) -> Iterator[None]:
+    """Let one process of this host at a time make a pack; the others find it made."""
+    folder = host.settings.cache_dir / "making"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(
+    host: Host,
+    claim: Claim,
+    dataset: DatasetRow,
+    *,
+    image_size: int,
+    color_mode: ColorMode,
+    on_progress: Callable[[], None],
+) -> PackRow:
+    with (
+        host.scratch("pack") as folder,
+        local_archive(host.store, dataset.archive_key, dataset.sha256, folder) as archive,
+    ):
+        digest = run_build_pack(
+            archive,
+            folder,
+            image_size=image_size,
+            color_mode=color_mode,
+            settings=host.settings,
+            on_progress=lambda _: on_progress(),
+        )
+        key = keys.pack(claim.tenant_id, claim.dataset_id, image_size=image_size, color_mode=color_mode, digest=digest)
+        stored = host.store.put_file(key, folder / "pack")
+    with transaction(host.sessions) as session:
+        record_pack(session, claim.dataset_id, stored, image_size=image_size, color_mode=color_mode)
+        made = find_pack(session, claim.dataset_id, image_size=image_size, color_mode=color_mode)
+    if made is None:
+        raise IntegrityError("The pack that was just recorded is not there.")
+    return made

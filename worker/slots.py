@@ -1,0 +1,44 @@
+"""Slots: how many things of one kind a worker does at once, and the loop that fills one while work waits."""
+
+import threading
+from collections.abc import Callable
+
+
+class Slots:
+    """A fixed number of slots, and the ids of what is being done in them."""
+
+    def __init__(self, count: int, run_next: Callable[["Slots"], bool]) -> None:
+        self.count = count
+        self.closing = threading.Event()
+        self._run_next = run_next
+        self._free = threading.Semaphore(count)
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def fill(self) -> None:
+        """Work in a free slot until nothing waits; return at once where no slot is free.
+
+        A message that finds every slot taken may be dropped: whoever leaves a slot looks for the next row first.
+        """
+        if not self._free.acquire(blocking=False):
+            return
+        try:
+            while not self.closing.is_set() and self._run_next(self):
+                pass
+        finally:
+            self._free.release()
+
+    def busy(self) -> list[str]:
+        """Return the ids of what is being done, sorted."""
+        with self._lock:
+            return sorted(self._busy)
+
+    def enter(self, resource_id: str) -> None:
+        """Note that work on an id begins."""
+        with self._lock:
+            self._busy.add(resource_id)
+
+    def leave(self, resource_id: str) -> None:
+        """Note that work on an id has ended."""
+        with self._lock:
+            self._busy.discard(resource_id)

@@ -1,0 +1,156 @@
+"""Trainer processes as the supervisor sees them: started warm, spoken to over a pipe, ended as a group.
+
+On a processor they are forked from a server process that has imported torch and run no operation, so that the first
+step comes a twentieth of a second after the start. With CUDA, which does not survive a fork, a fresh process is
+started ahead and waits with torch loaded.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess, SpawnProcess
+from typing import Any, Literal, Protocol
+
+from worker import trainer
+
+Command = Literal["pause", "stop"]
+_JOIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a trainer is told; plain values only, no credentials.
+
+    ``config`` is a resolved `TrainingConfig`; paths are local; ``threads`` is the slot's share of the cores.
+    """
+
+    config: dict[str, Any]
+    pack: str
+    work_dir: str
+    device: str
+    threads: int
+    resume_from: str | None
+    initial_weights: str | None
+
+
+class Trainer:
+    """One trainer process."""
+
+    def __init__(self, process: ForkServerProcess | SpawnProcess, connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id, which is its group's too."""
+        return self._process.pid or 0
+
+    def start(self, order: Order) -> None:
+        """Hand the order over."""
+        self._write(vars(order))
+
+    def send(self, command: Command) -> None:
+        """Ask the trainer for something; one that is gone already hears nothing."""
+        self._write({"command": command})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            self._connection.send_bytes(json.dumps(message).encode())
+
+    def receive(self, timeout_seconds: float) -> dict[str, Any] | None:
+        """Return the next message, or ``None`` where none came in time; raises `EOFError` once it has ended."""
+        try:
+            if not self._connection.poll(timeout_seconds):
+                return None
+            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except ConnectionError as error:
+            raise EOFError from error
+        return message
+
+    def kill(self) -> None:
+        """Kill the whole process group."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self._process.kill()  # It has not made its group yet, or has ended.
+
+    def end(self) -> int:
+        """Wait for the end, killing what does not end by itself, and return the exit code (``-9``: SIGKILL)."""
+        self._process.join(_JOIN_SECONDS)
+        if self._process.is_alive():
+            self.kill()
+            self._process.join()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # Whatever it may have started in its group.
+        self._connection.close()
+        code = self._process.exitcode
+        self._process.close()
+        return -1 if code is None else code
+
+
+class TrainerSource(Protocol):
+    """Where trainers come from."""
+
+    def take(self) -> Trainer:
+        """Return a trainer that waits for its order."""
+
+    def close(self) -> None:
+        """End what was started ahead."""
+
+
+class ForkedTrainers:
+    """Trainers for processors, forked on demand from a warm server process."""
+
+    def __init__(self, *, nice: int) -> None:
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload([trainer.PRELOAD])
+        self._nice = nice
+        forkserver.ensure_running()
+
+    def take(self) -> Trainer:
+        """Return a trainer that waits for its order."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=trainer.main, args=(theirs, self._nice), name="trainer")
+        process.start()
+        theirs.close()
+        return Trainer(process, ours)
+
+    def close(self) -> None:
+        """Nothing is started ahead: the server process ends with this one."""
+
+
+class SpawnedTrainers:
+    """Trainers for GPUs: one fresh process is always started ahead."""
+
+    def __init__(self, *, nice: int) -> None:
+        self._context = get_context("spawn")
+        self._nice = nice
+        self._lock = threading.Lock()
+        self._spare: Trainer | None = self._start()
+
+    def _start(self) -> Trainer:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=trainer.main, args=(theirs, self._nice), name="trainer")
+        process.start()
+        theirs.close()
+        return Trainer(process, ours)
+
+    def take(self) -> Trainer:
+        """Return the spare and start the next one."""
+        with self._lock:
+            taken = self._spare or self._start()
+            self._spare = self._start()
+        return taken
+
+    def close(self) -> None:
+        """End the spare."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.kill()
+            spare.end()

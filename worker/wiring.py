@@ -1,0 +1,119 @@
+"""Builds a worker from the settings."""
+
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from celery import Celery
+from core.datasets.cache import PackCache
+from redis import Redis
+
+from core.db.engine import open_sessions
+from core.db.wiring import open_database
+from core.domain import tasks
+from core.settings import ENVIRONMENT_PREFIX, Settings
+from core.storage.wiring import open_store
+from worker.celery_app import create_celery
+from worker.datasets import read_next_dataset
+from worker.host import Host, Role
+from worker.jobs import run_next_job
+from worker.presence import Presence
+from worker.sender import CelerySender
+from worker.slots import Slots
+from worker.tasks import register_tasks
+from worker.trainers import ForkedTrainers, SpawnedTrainers, TrainerSource
+
+_REDIS_SECONDS = 4
+_INGEST_SLOTS = 1
+# The ingest worker sweeps too, beside what fills its slot.
+_SWEEP_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker that is built and not yet started."""
+
+    app: Celery
+    host: Host
+    slots: Slots
+    presence: Presence
+    trainers: TrainerSource | None
+    queues: tuple[tasks.Queue, ...]
+    threads: int
+
+
+def build_trainer(settings: Settings) -> Worker:
+    """Return a worker that trains: one slot for each training at once."""
+    device = find_device(settings)
+    trainers = _open_trainers(settings, device)
+    app, host = _open_host(settings, "train", device)
+    slots = Slots(settings.worker_slots, partial(run_next_job, host, trainers))
+    queue: tasks.Queue = tasks.GPU_QUEUE if device == "cuda" else tasks.CPU_QUEUE
+    return _assemble(app, host, slots, trainers=trainers, queues=(queue,), threads=settings.worker_slots)
+
+
+def build_ingester(settings: Settings) -> Worker:
+    """Return a worker that reads datasets and sweeps."""
+    app, host = _open_host(settings, "ingest", "cpu")
+    slots = Slots(_INGEST_SLOTS, partial(read_next_dataset, host))
+    threads = _INGEST_SLOTS + _SWEEP_THREADS
+    return _assemble(app, host, slots, trainers=None, queues=(tasks.INGEST_QUEUE,), threads=threads)
+
+
+def _assemble(
+    app: Celery,
+    host: Host,
+    slots: Slots,
+    *,
+    trainers: TrainerSource | None,
+    queues: tuple[tasks.Queue, ...],
+    threads: int,
+) -> Worker:
+    register_tasks(app, host, slots)
+    return Worker(app, host, slots, Presence(host, slots), trainers, queues, threads)
+
+
+def find_device(settings: Settings) -> str:
+    """Return ``cuda`` where the settings or an NVIDIA driver say so, else ``cpu``; torch is not asked."""
+    if settings.worker_device != "auto":
+        return settings.worker_device
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
+def _open_trainers(settings: Settings, device: str) -> TrainerSource:
+    """Start what trainers come from, without any credential in its environment."""
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        del os.environ[name]
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads_per_slot)
+    nice = settings.worker_nice
+    return SpawnedTrainers(nice=nice) if device == "cuda" else ForkedTrainers(nice=nice)
+
+
+def _open_host(settings: Settings, role: Role, device: str) -> tuple[Celery, Host]:
+    app = create_celery(settings)
+    redis = Redis.from_url(settings.redis, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
+    host = Host(
+        settings=settings,
+        sessions=open_sessions(open_database(settings)),
+        store=open_store(settings),
+        packs=PackCache(settings.cache_dir / "packs", settings.pack_cache_bytes),
+        sender=CelerySender(app, redis),
+        name=f"{socket.gethostname()}-{role}-{os.getpid()}-{secrets.token_hex(2)}",
+        role=role,
+        device=device,
+    )
+    _clear_scratch(settings, role)
+    return app, host
+
+
+def _clear_scratch(settings: Settings, role: Role) -> None:
+    """Remove what earlier workers of this host left when they were killed."""
+    for folder in (settings.cache_dir / "scratch").glob(f"*-{role}-*"):
+        pid = int(folder.name.split("-")[-2])
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
