@@ -16,9 +16,10 @@ from typing import NoReturn
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from client import render
-from client.errors import LenetError
+from client.errors import InputError, LenetError
 from client.measures import duration, percent, plain, size
 from client.sdk import Client
 from client.types import Prediction
@@ -31,6 +32,7 @@ LEAST_ACCURACY = 0.95
 OUTPUT = Path(".lenet/demo")
 PICTURE_COLUMNS = 100
 TERMINATED = 143
+GO_ON = "The platform is stopped. `make up` starts one that stays; the README goes on from there."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(console, f"{error.detail} ({error.code})")
             for fault in error.faults:
                 _say(console, f"  {fault.pointer}: {fault.detail}")
-            _say(console, f"The platform's last words:\n{last_words(Path(folder) / 'platform.log')}")
+            _say(console, last_words(Path(folder)))
         except KeyboardInterrupt:
             _say(console, "Interrupted; the platform is stopped.")
     return 1
@@ -63,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, folder: Path, console: Console) -> int:
     archive = options.data or _draw(folder, console)
+    if not archive.exists():
+        raise InputError(f"There is no {archive}.")
     _say(console, "Starting the platform: database, queue, API, workers …")
     with running_platform(folder) as platform, Client(platform.url, platform.key) as client:
         _say(console, f"It answers at {platform.url}.")
@@ -128,8 +132,8 @@ def _table(*heads: str) -> Table:
     return table
 
 
-def _cell(value: object) -> RenderableType:
-    return render.text(value) if value is None or isinstance(value, str | Path) else value  # type: ignore[return-value]  # the rest are texts
+def _cell(value: Text | str | Path | None) -> Text:
+    return value if isinstance(value, Text) else render.text(value)
 
 
 def _show(console: Console, results: RenderableType, picture: Path | None) -> None:

@@ -16,6 +16,7 @@ from client.sdk import Client
 
 START_SECONDS = 180.0
 STOP_SECONDS = 40.0
+LOG = "platform.log"
 LOG_LINES_SHOWN = 15
 COMMAND = (sys.executable, "-m", "embedded", "up")
 
@@ -48,8 +49,7 @@ def running_platform(
     """
     port = _free_port()
     platform = Platform(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24))
-    log = folder / "platform.log"
-    with log.open("wb") as output:
+    with (folder / LOG).open("wb") as output:
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the platform in good order.
         process = subprocess.Popen(  # noqa: S603 - our own program, no shell
             command,
@@ -60,15 +60,17 @@ def running_platform(
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, lambda: (is_ready or _answers)(platform), log)
+        _wait_until_ready(process, lambda: (is_ready or _answers)(platform), folder)
         yield platform
     finally:
         _stop(process)
 
 
-def last_words(log: Path) -> str:
-    """Return the last lines of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+def last_words(folder: Path) -> str:
+    """Return the last lines that the platform in ``folder`` has logged; none where it was not started."""
+    log = folder / LOG
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join(lines[-LOG_LINES_SHOWN:])
 
 
 def _free_port() -> int:
@@ -89,13 +91,13 @@ def _answers(platform: Platform) -> bool:
         return client.is_ready()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], bool], folder: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_ready():
         if process.poll() is not None:
-            raise PlatformError(f"The platform ended with status {process.returncode}:\n{last_words(log)}")
+            raise PlatformError(f"The platform ended with status {process.returncode}:\n{last_words(folder)}")
         if time.monotonic() > deadline:
-            raise PlatformError(f"The platform did not answer within {START_SECONDS:g} s:\n{last_words(log)}")
+            raise PlatformError(f"The platform did not answer within {START_SECONDS:g} s:\n{last_words(folder)}")
         time.sleep(0.2)
 
 

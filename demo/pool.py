@@ -1,4 +1,4 @@
-"""What the demo does with a platform: upload, three trainings at once, predictions, downloads. Through the SDK alone."""
+"""What the demo does with a platform, by the SDK alone: upload, three trainings at once, predictions, downloads."""
 
 import time
 import zipfile
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from client.measures import percent
 from client.sdk import Client
 from client.types import Dataset, Job, Prediction, Report
 from client.watch import Board
@@ -32,7 +33,8 @@ TRAININGS: Mapping[str, Mapping[str, Any]] = {
 MODELS = ("model.pth", "model.onnx")
 DATASET_SECONDS = 600.0
 JOBS_SECONDS = 1800.0
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
+MOST_PICTURES = 10
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 
 
@@ -78,14 +80,17 @@ def predict_unseen(client: Client, job: Job, archive: Path, folder: Path) -> lis
 def unseen_pictures(archive: Path, folder: Path) -> dict[Path, str]:
     """Write the first test picture of each class of a ZIP into ``folder`` and return each file with its class.
 
-    No training has seen them: test images are looked at once, at the end. A ZIP without ``test/`` gives none.
+    No training has seen them: test images are looked at once, at the end. What is no ZIP, or has no ``test/``, gives
+    none; many classes give `MOST_PICTURES`.
     """
     pictures: dict[Path, str] = {}
+    if not zipfile.is_zipfile(archive):
+        return pictures
     with zipfile.ZipFile(archive) as opened:
         for name in sorted(opened.namelist()):
             parts = PurePosixPath(name).parts
             is_test = len(parts) >= 3 and "test" in parts[:-2] and PurePosixPath(name).suffix.lower() in _PICTURES
-            if is_test and parts[-2] not in pictures.values():
+            if is_test and parts[-2] not in pictures.values() and len(pictures) < MOST_PICTURES:
                 # A name of our own: nothing that stands in an archive becomes a path.
                 file = folder / f"unseen-{len(pictures):02}{PurePosixPath(name).suffix.lower()}"
                 file.write_bytes(opened.read(name))
@@ -100,13 +105,17 @@ def download_models(client: Client, job: Job, folder: Path) -> dict[Path, str]:
     return {client.jobs.download(job.id, name, folder / f"{job.name}-{name}"): known[name] for name in MODELS}
 
 
-def failings(trained: Sequence[Trained], *, least_accuracy: float) -> list[str]:
-    """Return what is wrong with the trainings, in sentences; nothing where all is well."""
+def failings(trained: Sequence[Trained], *, least_accuracy: float | None) -> list[str]:
+    """Return what is wrong with the trainings, in sentences; nothing where all is well.
+
+    ``least_accuracy`` is what each has to reach on the test images; ``None`` asks for none.
+    """
     found = []
     for one in trained:
         if one.job.status != "succeeded":
             reason = f": {one.job.error.sentence}" if one.job.error else ""
             found.append(f"{one.job.name} is {one.job.status}{reason}")
-        elif one.accuracy is None or one.accuracy < least_accuracy:
-            found.append(f"{one.job.name} reached a test accuracy of {one.accuracy}, less than {least_accuracy}")
+        elif least_accuracy is not None and (one.accuracy or 0.0) < least_accuracy:
+            reached, least = percent(one.accuracy), percent(least_accuracy)
+            found.append(f"{one.job.name} reached a test accuracy of {reached}, less than {least}")
     return found

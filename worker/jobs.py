@@ -182,7 +182,7 @@ class JobRun:
                 artifacts=artifacts,
             )
         )
-        self.writer.log(f"succeeded: test accuracy {result['metrics']['test_accuracy']:.4f}")
+        self.writer.log(f"succeeded after {result['stop_reason']}")
         delete_objects(self.host.store, dropped)
 
     def _store_artifact(self, file: dict[str, Any]) -> results.NewArtifact:

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+from core.errors import LenetError
+
 PRELOAD = "core.training.preload"
 _PR_SET_PDEATHSIG = 1
 
@@ -95,14 +97,14 @@ class Reporter:
 
 
 def _train(order: dict[str, Any], reporter: Reporter) -> None:
-    from core.domain.training_config import TrainingConfig  # noqa: PLC0415 - see main
-    from core.errors import LenetError  # noqa: PLC0415
-    from core.training import TrainingJob, train  # noqa: PLC0415
+    from core.domain import training_config  # noqa: PLC0415 - see main
+    from core.training.contract import TrainingJob  # noqa: PLC0415 - see main
+    from core.training.trainer import train  # noqa: PLC0415 - see main
 
     try:
         result = train(
             TrainingJob(
-                config=TrainingConfig.model_validate(order["config"]),
+                config=training_config.load(order["config"]),
                 pack=Path(order["pack"]),
                 work_dir=Path(order["work_dir"]),
                 device=order["device"],

@@ -37,12 +37,19 @@ class _Member(Generic[Task]):
     heard: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """The machine, not the task, is at fault: a full disk, no more open files."""
+
+    error: OSError
+
+
 class DecoderPool(Generic[Task, Answer]):
     """Processes that each turn one task at a time into an answer.
 
     Args:
         work: Called in a process with a task and a function that it calls now and then to show that it lives.
-            What it raises ends its process, as a crash does.
+            An ``OSError`` that it raises ends the whole run; anything else ends its process, as a crash does.
         split: Cuts a task that was lost with its process into smaller ones. An empty list: it cannot be cut.
         processes: How many processes.
         stall_seconds: Longest time without a sign of life before a process is killed.
@@ -73,7 +80,11 @@ class DecoderPool(Generic[Task, Answer]):
             self._end(member)
 
     def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer | None]]:
-        """Yield each task with its answer, in any order; ``None`` for one that kills whatever works on it."""
+        """Yield each task with its answer, in any order; ``None`` for one that kills whatever works on it.
+
+        Raises:
+            OSError: As the work raised it.
+        """
         waiting, retries = iter(tasks), deque[Task]()
 
         def give_work(member: _Member[Task]) -> None:
@@ -89,7 +100,7 @@ class DecoderPool(Generic[Task, Answer]):
                 task = member.task
                 assert task is not None
                 try:
-                    answer: Answer | None = member.connection.recv()
+                    answer: Answer | _Failure | None = member.connection.recv()
                 except (EOFError, OSError):
                     pieces = self._split(task)
                     retries.extendleft(reversed(pieces))
@@ -98,6 +109,8 @@ class DecoderPool(Generic[Task, Answer]):
                     if not pieces:
                         yield task, None
                     continue
+                if isinstance(answer, _Failure):
+                    raise answer.error
                 member.heard = time.monotonic()
                 if answer is not None:
                     give_work(member)
@@ -159,7 +172,12 @@ def _serve(
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            connection.send(work(connection.recv(), beat))
+            task = connection.recv()
+            try:
+                answer: Answer | _Failure = work(task, beat)
+            except OSError as error:
+                answer = _Failure(error)
+            connection.send(answer)
 
 
 def end_with_parent(parent: int) -> None:

@@ -14,7 +14,7 @@ from core.domain.presets import DEFAULT_PRESET, PRESETS
 from core.domain.training_options import OneCycle, Sgd, TrainingConfig
 from core.errors import Fault, InvalidError
 
-__all__ = ["TrainingConfig", "check", "load", "resolve", "settle"]
+__all__ = ["TrainingConfig", "check", "resolve", "settle"]
 
 ROOT = "/config"
 # Where epochs are not given: about as many steps as MNIST takes in eight epochs, within these bounds.
@@ -64,18 +64,6 @@ def resolve(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Tr
     if faults := faults + list(_unavailable(merged, known=faults)):
         raise _refusal(faults)
     return config
-
-
-def load(stored: Mapping[str, Any]) -> TrainingConfig:
-    """Return a config as a job stores it, without asking again what is available.
-
-    Raises:
-        InvalidError: It is not one.
-    """
-    try:
-        return TrainingConfig.model_validate(stored)
-    except ValidationError as error:
-        raise _refusal(_invalid_values(stored, error)) from None
 
 
 def settle(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -31,7 +31,7 @@ _MOST_OUT_OF_MEMORY = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in the store."""
+    """A checkpoint in the store: ``batch`` batches of ``epoch`` are in it, and every epoch before."""
 
     key: str
     sha256: str
@@ -155,13 +155,12 @@ def renew(session: Session, claim: Claim, *, lease_seconds: float) -> Wishes:
 
 
 def begin(session: Session, claim: Claim, *, resumed_from: Checkpoint | None, detail: str | None) -> None:
-    """Record where the attempt starts from; epochs after that point are dropped, for they will come again."""
+    """Record where the attempt starts from; epochs from there on are dropped, for they will come again."""
     write_fenced(session, claim)
-    epoch = resumed_from.epoch if resumed_from else 0
-    for row in session.scalars(select(EpochRow).where(EpochRow.job_id == claim.job_id, EpochRow.epoch > epoch)):
-        session.delete(row)
+    first = resumed_from.epoch if resumed_from else 1
+    session.execute(delete(EpochRow).where(EpochRow.job_id == claim.job_id, EpochRow.epoch >= first))
     attempt = session.get_one(JobAttemptRow, (claim.job_id, claim.attempt))
-    attempt.resumed_from_epoch = epoch if resumed_from else None
+    attempt.resumed_from_epoch = first if resumed_from else None
     attempt.detail = detail
 
 

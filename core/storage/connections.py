@@ -9,7 +9,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Timeout
 
-_SLICE_BYTES = 2**30
+_SLICE_BYTES = 16 * 1024
 _POOL_SIZE = 32
 
 
@@ -28,7 +28,7 @@ def pool(*, connect_seconds: float, answer_seconds: float) -> PoolManager:
             connect=1,
             backoff_factor=0.2,
             status_forcelist=(500, 502, 503, 504),
-            respect_retry_after_header=False,
+            respect_retry_after_header=True,
         ),
     )
     manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}

@@ -1,4 +1,4 @@
-"""What a training is handed, what it calls back and what it gives. No torch here: the supervisor reads this too."""
+"""What a training is handed, what it calls back and what it gives."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -105,7 +105,6 @@ class TrainingResult:
     """What a finished training gives.
 
     Attributes:
-        config: The config that was trained, with everything settled.
         metrics: Its figures.
         stop_reason: Why it ended when it did.
         parameters: Number of trained weights.
@@ -114,7 +113,6 @@ class TrainingResult:
             with another number of threads, torch or device.
     """
 
-    config: TrainingConfig
     metrics: Metrics
     stop_reason: StopReason
     parameters: int

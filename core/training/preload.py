@@ -6,14 +6,6 @@ a process forked beside them hangs.
 
 import torch
 
-from core.training import results, trainer
+import core.training.trainer  # noqa: F401 - a forked trainer finds it loaded
 
-__all__ = ["results", "trainer", "warm"]
-
-
-def warm() -> None:
-    """Build one optimiser and throw it away."""
-    torch.optim.Adam([torch.nn.Parameter(torch.empty(1))], fused=True)
-
-
-warm()
+torch.optim.Adam([torch.nn.Parameter(torch.empty(1))], fused=True)

@@ -201,7 +201,6 @@ class Training:
         files = write_results(self, logits=logits, test=test)
         self.meter.finish()
         return TrainingResult(
-            config=self.config,
             metrics=Metrics(
                 train_loss=kept.train_loss,
                 train_accuracy=kept.train_accuracy,

@@ -20,7 +20,7 @@ LEGAL = {
 }
 
 
-@pytest.mark.parametrize(("before", "after"), itertools.product(JobStatus, JobStatus))
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(JobStatus, JobStatus)))
 def test_no_transition_exists_but_those_of_the_contract(before: JobStatus, after: JobStatus) -> None:
     if (before, after) in LEGAL:
         check_transition(before, after)

@@ -1,0 +1,80 @@
+"""The ground of every schema: strict input, exact output."""
+
+from datetime import datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+from core.clock import rfc3339
+
+Item = TypeVar("Item")
+
+LARGEST_INTEGER = 2**63 - 1
+"""What both databases can hold."""
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+
+
+class Wanted(BaseModel):
+    """The base of what a client sends as JSON: no unknown names, no text where a number belongs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """The base of what stands behind the question mark: no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shape(BaseModel):
+    """The base of every answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class NoOptions(Wanted):
+    """An empty object: this action has no options."""
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=200, description="Most items of the page.")] = 50
+    cursor: Annotated[Id | None, Field(description="Where the page begins: the last page's `next_cursor`.")] = None
+
+
+class Page(Shape, Generic[Item]):
+    """One page of a list, newest first."""
+
+    items: list[Item]
+    next_cursor: Annotated[str | None, Field(description="Opens the next page; null on the last.")]
+
+
+class Items(Shape, Generic[Item]):
+    """A whole list."""
+
+    items: list[Item]
+
+
+class Creation(BaseModel):
+    """Headers of a request that creates something."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x20-\x7e]+$",
+            description="The same key and request get the first answer again, and never a second resource.",
+        ),
+    ] = None

@@ -1,0 +1,45 @@
+"""Problems (RFC 9457): every refusal, and what went wrong with a dataset or a job."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from api.schemas.base import Shape
+
+
+class ProblemFault(Shape):
+    """One fault: where, and what."""
+
+    pointer: Annotated[str, Field(description="RFC 6901 pointer into the body, or a path in an archive.")]
+    detail: str
+
+
+class Problem(Shape):
+    """Why a request was refused."""
+
+    type: Annotated[str, Field(description="`about:blank`: `code` tells problems apart.")] = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(description="A stable machine word.")]
+    request_id: str
+    errors: Annotated[list[ProblemFault], Field(description="Every fault that was found in the input.")] = []
+
+
+class StoredProblem(Shape):
+    """Why a dataset was rejected or a job failed."""
+
+    type: str = "about:blank"
+    title: str
+    detail: str
+    code: Annotated[str, Field(description="A stable machine word.")]
+    errors: list[ProblemFault] = []
+
+
+def shape_stored(title: str, error: Mapping[str, Any] | None) -> StoredProblem | None:
+    """Return a stored error as an answer shows it."""
+    if error is None:
+        return None
+    faults = [ProblemFault(**fault) for fault in error.get("errors") or []]
+    return StoredProblem(title=title, detail=error["detail"], code=error["code"], errors=faults)

@@ -1,0 +1,70 @@
+"""What a job that succeeded gives: artifacts and predictions. The report's shape is `core.domain.reports`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas.base import Query, Shape
+from core.db.rows import ArtifactRow
+
+
+class PredictQuery(Query):
+    """How much of a prediction is answered."""
+
+    top_k: Annotated[int, Field(ge=1, le=1000, description="The most probable classes of each image.")] = 5
+
+
+class PredictForm(BaseModel):
+    """Images to predict: one or many parts named `image`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"format": "binary"})]],
+        Field(min_length=1, description="PNG, JPEG, BMP, GIF, WebP or TIFF."),
+    ]
+
+
+class UploadForm(BaseModel):
+    """An archive: one part named `file`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Annotated[str, Field(json_schema_extra={"format": "binary"}, description="A .zip, .tar or .tar.gz.")]
+
+
+class Artifact(Shape):
+    """One file of a job that succeeded."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
+class ClassProbability(Shape):
+    """One of the most probable classes of an image."""
+
+    class_name: Annotated[str, Field(alias="class")]
+    probability: float
+
+
+class Prediction(Shape):
+    """What the model takes one image for."""
+
+    filename: str
+    class_name: Annotated[str, Field(alias="class")]
+    class_index: int
+    confidence: float
+    top: list[ClassProbability]
+
+
+class Predictions(Shape):
+    """Predictions in the order in which the images were sent."""
+
+    predictions: list[Prediction]
+
+
+def shape_artifact(row: ArtifactRow) -> Artifact:
+    """Return an artifact as answers show it."""
+    return Artifact(name=row.name, media_type=row.media_type, size_bytes=row.size_bytes, sha256=row.sha256)

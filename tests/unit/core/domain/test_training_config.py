@@ -1,0 +1,202 @@
+import json
+import math
+
+import pytest
+
+from core.domain.presets import PRESETS
+from core.domain.training_config import TrainingConfig, check, resolve, settle
+from core.errors import InvalidError
+
+
+def faults_of(raw, base=None):
+    with pytest.raises(InvalidError) as caught:
+        resolve(raw, base)
+    return {fault.pointer: fault.detail for fault in caught.value.faults}
+
+
+def test_an_empty_config_is_the_default_preset():
+    config = resolve({})
+    assert config.preset == "lenet5-modern"
+    assert config.architecture == "lenet5-bn"
+    assert config.optimizer.name == "adamw"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_and_survives_storing(preset):
+    config = resolve({"preset": preset})
+    stored = json.loads(json.dumps(config.plain()))
+    assert TrainingConfig.model_validate(stored) == config
+    assert resolve(stored) == config
+
+
+def test_options_beside_a_preset_override_it():
+    config = resolve({"preset": "lenet-wide", "epochs": 3, "optimizer": {"weight_decay": 0.5}})
+    assert config.epochs == 3
+    assert config.optimizer.weight_decay == 0.5
+    assert config.optimizer.learning_rate == PRESETS["lenet-wide"].options["optimizer"]["learning_rate"]
+
+
+def test_another_optimizer_brings_its_own_defaults():
+    config = resolve({"optimizer": {"name": "sgd"}})
+    assert config.optimizer.model_dump() == {
+        "name": "sgd",
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 0.0,
+    }
+
+
+def test_the_architecture_brings_what_is_left_out():
+    assert resolve({"architecture": "lenet5"}).batch_norm is False
+    assert resolve({"architecture": "lenet-wide"}).dense == (64,)
+    assert resolve({"architecture": "lenet-wide", "dropout": 0.1}).dropout == 0.1
+
+
+def test_a_base_stands_over_the_default_preset_and_under_what_is_sent():
+    base = resolve({"preset": "lenet-wide", "epochs": 7, "seed": 3}).plain()
+    config = resolve({"seed": 4}, base)
+    assert (config.preset, config.epochs, config.seed) == ("lenet-wide", 7, 4)
+
+
+def test_a_preset_that_is_sent_stands_over_the_base():
+    base = resolve({"epochs": 7, "seed": 3, "batch_size": 9}).plain()
+    config = resolve({"preset": "lenet-wide"}, base)
+    assert (config.architecture, config.epochs, config.seed) == ("lenet-wide", 10, 3)
+    assert config.dense == (64,)
+
+
+def test_another_architecture_over_a_base_brings_its_own_layers():
+    base = resolve({"architecture": "lenet5-bn"}).plain()
+    assert resolve({"architecture": "lenet5"}, base).batch_norm is False
+
+
+@pytest.mark.parametrize(
+    ("raw", "pointer"),
+    [
+        ({"epochs": True}, "/config/epochs"),
+        ({"epochs": "10"}, "/config/epochs"),
+        ({"epochs": 3.0}, "/config/epochs"),
+        ({"epochs": math.nan}, "/config/epochs"),
+        ({"epochs": 0}, "/config/epochs"),
+        ({"epochs": 1001}, "/config/epochs"),
+        ({"batch_size": 8193}, "/config/batch_size"),
+        ({"image_size": 27}, "/config/image_size"),
+        ({"seed": 10**400}, "/config/seed"),
+        ({"seed": -1}, "/config/seed"),
+        ({"dropout": 0.95}, "/config/dropout"),
+        ({"deterministic": 1}, "/config/deterministic"),
+        ({"dense": [1, True]}, "/config/dense/1"),
+        ({"dense": "120"}, "/config/dense"),
+        ({"optimizer": {"learning_rate": math.inf}}, "/config/optimizer/learning_rate"),
+        ({"optimizer": {"learning_rate": True}}, "/config/optimizer/learning_rate"),
+        ({"optimizer": {"learning_rate": 0}}, "/config/optimizer/learning_rate"),
+        ({"optimizer": {"betas": [0.9, 1.0]}}, "/config/optimizer/betas/1"),
+        ({"optimizer": {"momentum": 0.9}}, "/config/optimizer/momentum"),
+        ({"optimizer": {"name": "sgd", "betas": [0.9, 0.9]}}, "/config/optimizer/betas"),
+        ({"optimizer": {"name": "best"}}, "/config/optimizer/name"),
+        ({"optimizer": {"name": ["adam"]}}, "/config/optimizer/name"),
+        ({"optimizer": None}, "/config/optimizer"),
+        ({"optimizer": "adam"}, "/config/optimizer"),
+        ({"optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": True}}, "/config/optimizer/nesterov"),
+        ({"scheduler": {"name": "one_cycle"}}, "/config/scheduler/max_learning_rate"),
+        ({"scheduler": {"name": "one_cycle", "max_learning_rate": 1e-9}}, "/config/scheduler/max_learning_rate"),
+        ({"scheduler": {"name": "multistep"}}, "/config/scheduler/milestones"),
+        ({"scheduler": {"warmup_epochs": 5.0}, "epochs": 5}, "/config/scheduler/warmup_epochs"),
+        ({"augmentation": {"rotation": "far"}}, "/config/augmentation/rotation"),
+        ({"early_stopping": {"patience": 0}}, "/config/early_stopping/patience"),
+        ({"preset": "none"}, "/config/preset"),
+        ({"preset": 3}, "/config/preset"),
+        ({"architecture": ["lenet5"]}, "/config/architecture"),
+        ({"architecture": "lenet5-bn", "batch_norm": False}, "/config/batch_norm"),
+        ({"dropout": 0.5, "dense": []}, "/config/dropout"),
+        ({"eopchs": 3}, "/config/eopchs"),
+        ({"a/b~c": 3}, "/config/a~1b~0c"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_where_it_stands(raw, pointer):
+    assert list(faults_of(raw)) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("raw", "pointer"),
+    [
+        ({"architecture": "lenet5-1998"}, "/config/architecture"),
+        ({"architecture": "lenet-deep"}, "/config/architecture"),
+        ({"optimizer": {"name": "muon"}}, "/config/optimizer/name"),
+        ({"optimizer": {"name": "nadam"}}, "/config/optimizer/name"),
+        ({"optimizer": {"name": "rmsprop"}}, "/config/optimizer/name"),
+        ({"optimizer": {"name": "adagrad"}}, "/config/optimizer/name"),
+        ({"scheduler": {"name": "reduce_on_plateau"}}, "/config/scheduler/name"),
+        ({"loss": "mse_one_hot"}, "/config/loss"),
+        ({"augmentation": "strong"}, "/config/augmentation"),
+        ({"augmentation": {"rotation": 5.0}}, "/config/augmentation"),
+        ({"sampling": {"balance": "oversample"}}, "/config/sampling/balance"),
+        ({"sampling": {"fraction": 0.5}}, "/config/sampling/fraction"),
+        ({"sampling": {"max_per_class": 5}}, "/config/sampling/max_per_class"),
+        ({"ema": 0.99}, "/config/ema"),
+        ({"engine": "numpy"}, "/config/engine"),
+        ({"precision": "bf16"}, "/config/precision"),
+    ],
+)
+def test_an_option_that_does_nothing_yet_is_refused(raw, pointer):
+    faults = faults_of(raw)
+    assert list(faults) == [pointer]
+    assert "not available in this version" in faults[pointer]
+
+
+def test_every_fault_is_named_at_once():
+    raw = {"epochs": 0, "ema": 0.5, "preset": "none", "optimizer": {"name": "muon", "momentum": 2.0}, "typo": 1}
+    assert set(faults_of(raw)) == {
+        "/config/epochs",
+        "/config/ema",
+        "/config/preset",
+        "/config/optimizer/name",
+        "/config/optimizer/momentum",
+        "/config/typo",
+    }
+
+
+def test_settling_chooses_epochs_and_batch_size_by_the_dataset():
+    mnist = settle(resolve({}), classes=10, train_images=60_000, color_mode="grayscale")
+    tiny = settle(resolve({}), classes=8, train_images=127, color_mode="rgb")
+    assert (mnist.epochs, mnist.batch_size, mnist.color_mode) == (8, 128, "grayscale")
+    assert (tiny.epochs, tiny.batch_size, tiny.color_mode) == (100, 16, "rgb")
+
+
+def test_settling_leaves_what_was_given_and_is_done_once():
+    raw = {"epochs": 2, "batch_size": 5, "color_mode": "rgb"}
+    once = settle(resolve(raw), classes=3, train_images=60, color_mode="grayscale")
+    assert (once.epochs, once.batch_size, once.color_mode) == (2, 5, "rgb")
+    assert settle(once, classes=3, train_images=60, color_mode="grayscale") == once
+
+
+@pytest.mark.parametrize(
+    ("raw", "dataset", "pointer"),
+    [
+        ({}, {"classes": 1, "train_images": 60}, "/dataset_id"),
+        ({}, {"classes": 10, "train_images": 9}, "/dataset_id"),
+        (
+            {"early_stopping": {}, "validation": {"fraction": 0}},
+            {"classes": 3, "train_images": 60},
+            "/config/early_stopping",
+        ),
+    ],
+)
+def test_what_cannot_work_with_a_dataset_is_named(raw, dataset, pointer):
+    assert [fault.pointer for fault in check(resolve(raw), **dataset)] == [pointer]
+    with pytest.raises(InvalidError):
+        settle(resolve(raw), color_mode="rgb", **dataset)
+
+
+def test_early_stopping_by_the_datasets_own_validation_split_is_no_fault():
+    config = resolve({"early_stopping": {}, "validation": {"fraction": 0}})
+    assert check(config, classes=3, train_images=60, validation_images=9) == []
+
+
+def test_every_option_is_described_in_the_schema():
+    schema = TrainingConfig.model_json_schema()
+    options = [*schema["properties"].items()]
+    for name, model in schema["$defs"].items():
+        options += [(f"{name}.{field}", about) for field, about in model["properties"].items() if field != "name"]
+    assert [name for name, about in options if not about.get("description")] == []
