@@ -11,7 +11,7 @@ CODE := core api worker client embedded
 LINTED := .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all check format lock bench clean
+.PHONY: help setup demo up migrate test test-all check format reference lock bench clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: setup ## Lint, check the format, the types and the layers
 format: setup ## Format the code and mend what can be mended
 	@$(RUN) ruff check --fix-only $(LINTED)
 	@$(RUN) ruff format $(LINTED)
+
+reference: setup ## Write the reference pages of docs/ anew from the code
+	@$(BIN)/python scripts/reference.py
 
 lock: setup ## Write constraints.txt anew from what is installed
 	@$(BIN)/python scripts/lock.py

@@ -73,9 +73,6 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[
         float, Field(gt=0, description="Longest time without a batch before a trainer is ended as stalled.")
     ] = 60.0
-    cancel_grace_seconds: Annotated[
-        float, Field(ge=0, description="Time that a trainer has to end by itself before its group is killed.")
-    ] = 2.0
     max_attempts: Annotated[int, Field(ge=1, description="Attempts after which a job that loses its worker fails.")] = 3
 
     worker_slots: Annotated[int, Field(ge=1, description="Trainings at once on this host.")] = Field(

@@ -47,7 +47,8 @@ class Patience:
 
     def wait_seconds(self, deaths: int) -> float:
         """Return the wait before the next start, after ``deaths`` quick ones in a row."""
-        return min(self.first_seconds * 2.0 ** max(0, deaths - 1), self.most_seconds)
+        doublings = min(max(0, deaths - 1), 64)  # Beyond that the product would leave the range of a float.
+        return min(self.first_seconds * 2.0**doublings, self.most_seconds)
 
 
 @dataclass

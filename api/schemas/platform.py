@@ -19,7 +19,8 @@ class Worker(Shape):
     role: Annotated[str, Field(description="`train` or `ingest`.")]
     device: str
     slots: int
-    busy_jobs: Annotated[list[str], Field(description="Ids of what it works on.")]
+    busy: Annotated[int, Field(description="Slots that work.")]
+    busy_jobs: Annotated[list[str], Field(description="Ids of what they work on, as far as it is one's own.")]
     started_at: Moment
     last_heartbeat_at: Moment
 
@@ -73,6 +74,7 @@ def shape_worker(row: WorkerRow, *, visible: set[str]) -> Worker:
         role=row.role,
         device=row.device,
         slots=row.slots,
+        busy=len(row.busy),
         busy_jobs=[name for name in row.busy if name in visible],
         started_at=row.started_at,
         last_heartbeat_at=row.heartbeat_at,

@@ -1,13 +1,13 @@
 """The register of workers: who has reported, with which slots, and who still lives."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
-from core.db.rows import WorkerRow
+from core.db.rows import DatasetRow, JobRow, WorkerRow
 
 # A worker reports every few seconds; one that has been silent for this long is not counted on.
 ALIVE_SECONDS = 30.0
@@ -39,6 +39,15 @@ def list_trainers(session: Session) -> list[WorkerRow]:
     """Return the workers that train and are alive."""
     oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
     return list(session.scalars(select(WorkerRow).where(WorkerRow.role == "train", WorkerRow.heartbeat_at >= oldest)))
+
+
+def find_own(session: Session, tenant_id: str, resource_ids: Collection[str]) -> set[str]:
+    """Return those of the ids, of jobs or datasets, that belong to a tenant."""
+    jobs = session.scalars(select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.id.in_(resource_ids)))
+    datasets = session.scalars(
+        select(DatasetRow.id).where(DatasetRow.tenant_id == tenant_id, DatasetRow.id.in_(resource_ids))
+    )
+    return {*jobs, *datasets}
 
 
 def gpu_lives(session: Session) -> bool:

