@@ -40,6 +40,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             file = stack.enter_context(_zipped(path) if path.is_dir() else path.open("rb"))
             size_bytes = file.seek(0, os.SEEK_END)
             is_zip = zipfile.is_zipfile(file)
+            file.seek(0)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
         yield Archive(file, path.resolve().name, size_bytes, is_zip)

@@ -87,9 +87,16 @@ class Jobs:
         """Return every epoch so far, oldest first."""
         return parse_items(Epoch, self._fetch(job_id, "epochs"))
 
-    def logs(self, job_id: str, *, after: str | int | None = None) -> Sequence[LogLine]:
-        """Return the worker's log lines of a job, those after the id ``after`` where one is given."""
-        return parse_items(LogLine, self._fetch(job_id, "logs", params={"after": after}))
+    def logs(self, job_id: str, *, after: int = 0) -> Sequence[LogLine]:
+        """Return the worker's log lines of a job, oldest first: those after the one with the id ``after``."""
+        lines: list[LogLine] = []
+        # The platform answers so many at once; what comes next is asked for until there is no more.
+        while found := parse_items(LogLine, self._fetch(job_id, "logs", params={"after": after})):
+            lines += found
+            if found[-1].id <= after:
+                break
+            after = found[-1].id
+        return lines
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job, also in the middle of an epoch; cancelling twice is no error."""

@@ -188,7 +188,8 @@ def job_view(job: Job) -> RenderableType:
         "started": moment(job.started_at),
         "finished": moment(job.finished_at),
     }
-    parts: list[RenderableType] = [_facts({name: value for name, value in facts.items() if value not in {None, ""}})]
+    known = {name: value for name, value in facts.items() if value is not None and value != ""}
+    parts: list[RenderableType] = [_facts(known)]
     if job.config:
         parts += [Text("config", "bold"), _options(job.config)]
     if job.error:
@@ -234,7 +235,7 @@ def epoch_table(epochs: Sequence[Epoch]) -> RenderableType:
 
 def log_view(lines: Sequence[LogLine]) -> RenderableType:
     """Return log lines as they would stand in a file."""
-    rows = (" ".join(filter(None, [moment(line.time), line.level, line.message])) for line in lines)
+    rows = (" ".join(filter(None, [moment(line.at), line.level, line.message])) for line in lines)
     return Group(*(text(row) for row in rows))
 
 
@@ -298,9 +299,13 @@ def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
 def worker_table(workers: Sequence[Worker]) -> RenderableType:
     """Return the worker pool."""
     return _table(
-        ["worker", "host", "device", "slots", "busy with", "last heartbeat"],
+        ["worker", "host", "role", "device", "busy", "slots", "busy with", "last heartbeat"],
         [
-            [one.name, one.host, one.device, one.slots, ", ".join(one.busy_jobs), moment(one.last_heartbeat_at)]
+            [
+                *(one.name, one.host, one.role, one.device, one.busy, one.slots),
+                ", ".join(one.busy_jobs),
+                moment(one.last_heartbeat_at),
+            ]
             for one in workers
         ],
     )
@@ -324,6 +329,7 @@ def plan_view(plan: Plan) -> RenderableType:
         _table(*_columns(plan.layers)),
         _facts(
             {
+                "weights": plan.parameters,
                 "seconds per epoch": number(estimate.seconds_per_epoch),
                 "whole training": duration(estimate.total_seconds),
                 "wait in the queue": duration(estimate.queue_wait_seconds),

@@ -99,6 +99,6 @@ def find_key(url: str) -> str | None:
     if not is_loopback(url) or not file.is_file():
         return None
     try:
-        return file.read_text().strip() or None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}. Set LENET_API_KEY.") from error
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}. Set LENET_API_KEY.") from error

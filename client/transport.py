@@ -223,7 +223,10 @@ class Transport:
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL names this machine itself."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -232,12 +235,13 @@ def is_loopback(url: str) -> bool:
 
 def _checked_url(url: str) -> str:
     try:
-        parts = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
+        parts, parsed = urlsplit(url), httpx2.URL(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx2.InvalidURL) as error:
         raise InputError(f"{url!r} is not a URL: {error}.") from error
-    if parts.scheme not in {"http", "https"} or not parts.host:
+    if not usable:
         raise InputError(f"{url!r} is not the URL of a platform; one looks like http://127.0.0.1:8000.")
-    return str(parts).rstrip("/").removesuffix(BASE_PATH)
+    return str(parsed).rstrip("/").removesuffix(BASE_PATH)
 
 
 def _user_agent() -> str:

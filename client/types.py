@@ -7,7 +7,7 @@ strings, so that a newer platform never breaks an older client. Accuracies and s
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -174,6 +174,7 @@ class Plan(Value):
 
     config: dict[str, Any] = {}
     layers: list[dict[str, Any]] = []
+    parameters: int | None = None
     estimate: Estimate | None = None
 
 
@@ -194,10 +195,11 @@ class Epoch(Value):
 class LogLine(Value):
     """One line of the worker's log about a job; ``id`` is what ``after`` takes."""
 
-    id: int | str | None = None
-    time: datetime | None = Field(default=None, validation_alias=AliasChoices("time", "at", "timestamp", "created_at"))
+    id: int
+    at: datetime | None = None
+    attempt: int | None = None
     level: str | None = None
-    message: str = Field(default="", validation_alias=AliasChoices("message", "event", "line", "text"))
+    message: str = ""
 
 
 class ClassScore(Value):
@@ -260,12 +262,14 @@ class Prediction(Value):
 
 
 class Worker(Value):
-    """One worker host with its slots and the jobs that they train."""
+    """One worker host with its slots; ``busy_jobs`` names those of the ``busy`` slots' jobs that the key may see."""
 
     name: str
     host: str | None = None
+    role: str | None = None
     device: str | None = None
     slots: int | None = None
+    busy: int | None = None
     busy_jobs: list[str] = []
     last_heartbeat_at: datetime | None = None
 
@@ -282,12 +286,14 @@ class Preset(Value):
     """A recipe: a name and the options that it stands for."""
 
     name: str
-    title: str | None = None
-    options: dict[str, Any] = {}
+    description: str | None = None
+    default: bool = False
+    config: dict[str, Any] = {}
 
 
 class Architecture(Value):
-    """A network that can be trained."""
+    """A network that can be trained, and the options that come with it."""
 
     name: str
-    title: str | None = None
+    description: str | None = None
+    defaults: dict[str, Any] = {}

@@ -64,7 +64,12 @@ def has_nvidia_driver(driver_file: Path = DRIVER_FILE, program: str = "nvidia-sm
 
 def environment_home() -> str:
     """Return what an environment is bound to: its place (scripts in it name it) and the Python it was made with."""
-    return f"{ROOT / VENV_NAME} {sys.executable} {platform.python_version()}"
+    return f"{ROOT / VENV_NAME} {base_python()} {platform.python_version()}"
+
+
+def base_python() -> str:
+    """Return the Python beneath any environment, so that `make` in an active `.venv` does not pull it away."""
+    return os.path.realpath(sys.executable)
 
 
 def fingerprint(root: Path, *, with_driver: bool) -> str:
@@ -100,7 +105,7 @@ def make_environment(root: Path, *, anew: bool) -> None:
         for name in ("bin", "include", "lib", "lib64", "pyvenv.cfg"):
             remove(venv / name)
     try:
-        run([sys.executable, "-m", "venv", str(venv)])
+        run([base_python(), "-m", "venv", str(venv)])
     except subprocess.CalledProcessError as error:
         raise SetUpError("this Python cannot make environments; on Debian: apt install python3-venv") from error
 
@@ -117,12 +122,18 @@ def install(root: Path, python: Path, *, with_driver: bool) -> None:
     """Install the checkout with everything that it needs."""
     build = "for the NVIDIA driver that is here" if with_driver else "for processors only (no NVIDIA driver is here)"
     print(f"set-up: installing, torch {build}; minutes the first time", flush=True)
-    settings = pip_settings(python)
+    command, variables = installer(python)
+    run([*command, *requirements(with_driver=with_driver)], folder=root, variables=variables)
+
+
+def installer(python: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command that installs, and the variables that it needs: uv's where it is present, else pip's."""
     uv = shutil.which("uv")
-    use_uv = uv is not None and uv_can_follow(settings)
-    installer = [uv, "pip", "install", "--python", str(python)] if use_uv else [str(python), "-m", "pip", "install"]
-    variables = uv_variables(settings) if use_uv else {}
-    run([*installer, "--quiet", *requirements(with_driver=with_driver)], folder=root, variables=variables)
+    settings = pip_settings(python) if uv else {}
+    if uv and uv_can_follow(settings):
+        return [uv, "pip", "install", "--quiet", "--python", str(python)], uv_variables(settings)
+    # Twice quiet: errors only, and no line for each index that lacks a package.
+    return [str(python), "-m", "pip", "install", "--no-input", "--quiet", "--quiet"], {}
 
 
 def requirements(*, with_driver: bool) -> list[str]:
@@ -148,7 +159,7 @@ def read_pip_settings(listing: str) -> dict[str, list[str]]:
 
 
 def uv_can_follow(settings: dict[str, list[str]]) -> bool:
-    """Return whether uv would find what pip finds: it reads none of pip's settings, and indexes are more than a name."""
+    """Return whether uv would find what pip finds: it reads none of pip's settings, and takes indexes differently."""
     return not any(name in settings for name in ("index-url", "extra-index-url", "no-index"))
 
 

@@ -66,8 +66,8 @@ def logs(
     context: typer.Context,
     job_id: JobId,
     after: Annotated[
-        str | None, typer.Option(help="Only the lines after the one with this id.", show_default=False)
-    ] = None,
+        int, typer.Option(min=0, help="Only the lines after the one with this id.", show_default=False)
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show the worker's log lines about a job."""

@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 
 from core.datasets import tar_archive, zip_archive
 from core.datasets.limits import ArchiveLimits
-from core.datasets.members import FaultList, Member, Members, ReadAt, StructureError
+from core.datasets.members import Beat, FaultList, Member, Members, ReadAt, StructureError
 
 ArchiveKind = Literal["zip", "tar"]
 _WINDOW_BYTES = 16 * 2**20
@@ -43,13 +43,14 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path, *, limits: ArchiveLimits, scratch: Path) -> Iterator[Archive]:
+def open_archive(path: Path, *, limits: ArchiveLimits, scratch: Path, beat: Beat) -> Iterator[Archive]:
     """Open an archive; its kind is told by its content, never by its name.
 
     Args:
         path: The archive.
         limits: What it has to keep.
         scratch: Folder for the unpacked twin of a tar.gz, which is deleted at the end.
+        beat: Called often, to show that it goes on.
 
     Raises:
         DatasetRejectedError: It is of another kind, or its structure is wrong; with every fault.
@@ -59,19 +60,19 @@ def open_archive(path: Path, *, limits: ArchiveLimits, scratch: Path) -> Iterato
     twin = scratch / "archive.tar"
     try:
         if head.startswith(_GZIP_SIGNATURE):
-            _unpack(path, twin, limits=limits)
+            _unpack(path, twin, limits=limits, beat=beat)
             path = twin
             with path.open("rb") as file:
                 head = file.read(tar_archive.BLOCK)
         kind = _detect_kind(head, is_packed=path is twin)
-        yield Archive(path, kind, _read_members(path, kind, limits))
+        yield Archive(path, kind, _read_members(path, kind, limits=limits, beat=beat))
     finally:
         twin.unlink(missing_ok=True)
 
 
-def _unpack(path: Path, twin: Path, *, limits: ArchiveLimits) -> None:
+def _unpack(path: Path, twin: Path, *, limits: ArchiveLimits, beat: Beat) -> None:
     try:
-        tar_archive.gunzip(path, twin, limits=limits)
+        tar_archive.gunzip(path, twin, limits=limits, beat=beat)
     except StructureError as error:
         _refuse(error.detail)
 
@@ -96,10 +97,10 @@ def _refuse(detail: str) -> NoReturn:
     raise AssertionError
 
 
-def _read_members(path: Path, kind: ArchiveKind, limits: ArchiveLimits) -> Members:
+def _read_members(path: Path, kind: ArchiveKind, *, limits: ArchiveLimits, beat: Beat) -> Members:
     read = zip_archive.read_zip if kind == "zip" else tar_archive.read_tar
     with path.open("rb") as file:
-        return read(file.fileno(), path.stat().st_size, limits=limits)
+        return read(file.fileno(), path.stat().st_size, limits=limits, beat=beat)
 
 
 MemberReader = Callable[[Member, bool], bytes]

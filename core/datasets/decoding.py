@@ -12,13 +12,15 @@ from PIL import Image
 
 from core.datasets import images
 from core.datasets.archives import Archive, ArchiveKind, MemberReader, read_part
-from core.datasets.members import Member, Members, StructureError
-from core.datasets.pool import Beat, DecoderPool
+from core.datasets.members import Beat, Member, Members, StructureError
+from core.datasets.pool import DecoderPool
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
 
 _CHUNK_ENTRIES = 512
 _CHUNK_BYTES = 4 * 2**20
+_CHUNK_PIXEL_BYTES = 16 * 2**20
+_SPLIT_SEED = b"split-0"
 CRASHED = "The image cannot be read: it ends the decoder, or keeps it busy without end."
 
 
@@ -85,6 +87,7 @@ class ChunkResult:
         sizes: int32 ``(n, 2)``, width and height.
         modes: The stored mode of each accepted image.
         digests: uint64, of the decoded pixels.
+        file_digests: uint64, of the image file's bytes; a split that is made follows them.
         channels: Of the pixels in the spool, 1 or 3.
         rejected: Index of an entry and why it was rejected.
         faults: Index of an entry and what is wrong with the archive's structure there.
@@ -96,6 +99,7 @@ class ChunkResult:
     sizes: npt.NDArray[np.int32]
     modes: list[str]
     digests: npt.NDArray[np.uint64]
+    file_digests: npt.NDArray[np.uint64]
     channels: int
     rejected: dict[int, str]
     faults: dict[int, str]
@@ -108,9 +112,10 @@ def plan_chunks(
     """Yield the chunks of an archive: a few hundred entries, and no more bytes than keep a process busy briefly."""
     members = archive.members
     weights = np.where(wanted, members.packed, 0)
+    entries = min(_CHUNK_ENTRIES, max(1, _CHUNK_PIXEL_BYTES // (job.image_size**2 * 3)))
     slot = first = 0
     while first < len(members):
-        weight = np.cumsum(weights[first : first + _CHUNK_ENTRIES])
+        weight = np.cumsum(weights[first : first + entries])
         last = first + max(1, int(np.searchsorted(weight, _CHUNK_BYTES)))
         last = min(last, len(members))
         yield Chunk(
@@ -174,6 +179,7 @@ class _ChunkDecoder:
         self._colored: list[bool] = []
         self._modes: list[str] = []
         self._digests: list[bytes] = []
+        self._file_digests: list[bytes] = []
         self._rejected: dict[int, str] = {}
         self._faults: dict[int, str] = {}
         self._previews: dict[int, Preview] = {}
@@ -202,6 +208,7 @@ class _ChunkDecoder:
         self._colored.append(image.mode != "L")
         self._modes.append(decoded.mode)
         self._digests.append(blake2b(image.tobytes(), digest_size=8, salt=b"%dx%d" % image.size).digest())
+        self._file_digests.append(blake2b(data, digest_size=8, person=_SPLIT_SEED).digest())
         if self._previewed[index]:
             self._previews[index] = _make_preview(image, job.preview_side)
 
@@ -213,16 +220,18 @@ class _ChunkDecoder:
         colored = np.zeros(count, np.bool_)
         colored[self._indices] = self._colored
         sizes = np.zeros((count, 2), np.int32)
-        digests = np.zeros(count, np.uint64)
+        digests, file_digests = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
         if self._indices:
             sizes[self._indices] = self._sizes
-            digests[self._indices] = np.frombuffer(b"".join(self._digests), np.uint64)
+            digests[self._indices] = np.frombuffer(b"".join(self._digests), ">u8")
+            file_digests[self._indices] = np.frombuffer(b"".join(self._file_digests), ">u8")
         return ChunkResult(
             accepted=accepted,
             colored=colored,
             sizes=sizes,
             modes=self._modes,
             digests=digests,
+            file_digests=file_digests,
             channels=self._write(),
             rejected=self._rejected,
             faults=self._faults,

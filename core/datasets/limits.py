@@ -1,9 +1,10 @@
 """The bounds that an archive and its images have to keep."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from core.settings import Settings
+if TYPE_CHECKING:  # the decoding process starts without the settings: they take a tenth of a second to import
+    from core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ArchiveLimits:
     classes: int = 10_000
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: "Settings") -> Self:
         """Return the bounds that the settings name."""
         return cls(
             entries=settings.archive_max_entries,

@@ -14,6 +14,8 @@ from core.datasets.names import fold_name, printable_name
 from core.errors import DatasetRejectedError, Fault, InvalidError
 
 MAX_FAULTS = 1000
+Beat = Callable[[], None]
+"""Called often by what takes long, to show that it goes on."""
 ReadAt = Callable[[int, int], bytes]
 """Returns so many bytes (the second argument) from a place of the archive (the first)."""
 

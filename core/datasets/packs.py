@@ -5,11 +5,11 @@ The file is a safetensors file (any reader of that format opens it) with the ten
 =========== ======================= =========================================================
 ``pixels``  ``(n, size, size, c)``  uint8, row by row, ``c`` is 1 (grayscale) or 3 (RGB)
 ``filler``  ``(0 to 7,)``           uint8, so that what follows is aligned
-``moments`` ``(2, c)``             float64, mean and deviation of the training split, in 0–1
-``ends``   ``(n,)``                int64, where each image's path ends in ``paths``
+``moments`` ``(2, c)``              float64, mean and deviation of the training split, in 0–1
+``ends``    ``(n,)``                int64, where each image's path ends in ``paths``
 ``labels``  ``(n,)``                int32, index into ``classes``
 ``splits``  ``(n,)``                uint8, index into `core.domain.datasets.SPLITS`
-``paths``  ``(bytes,)``            uint8, the paths in UTF-8, one after the other
+``paths``   ``(bytes,)``            uint8, the paths in UTF-8, one after the other
 =========== ======================= =========================================================
 
 and, as JSON in the metadata, the class names and the colour mode. All that is known only once every pixel has been
@@ -124,6 +124,12 @@ class Pack:
         return bytes(self._paths[start : int(self._ends[position])]).decode()
 
 
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal: a pack's name, which tells its content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class PackWriter:
     """Writes a pack of images that come one by one: pixels go to disk as they come, the rest is known at the end."""
 
@@ -190,7 +196,7 @@ def write_pack(
     """Write a pack from blocks of images and return its SHA-256 in hexadecimal.
 
     Args:
-        path: Where the pack shall be; it appears there whole, or not at all.
+        path: Where the pack shall be; it appears there once it is whole.
         blocks: All images in order, uint8 ``(any, image_size, image_size, channels)``.
         image_size: Side of each image in pixels.
         color_mode: Tells the channels.
@@ -231,8 +237,6 @@ def write_pack(
         for array in small.values():
             file.write(array.tobytes())
             digest.update(array.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
     temporary.replace(path)
     return digest.hexdigest()
 

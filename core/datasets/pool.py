@@ -20,9 +20,10 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from core.datasets.members import Beat
+
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
-Beat = Callable[[], None]
 _BEAT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 

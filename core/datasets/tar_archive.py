@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.datasets.limits import ArchiveLimits
-from core.datasets.members import FaultList, Member, Members, MemberTable, ReadAt, StructureError
+from core.datasets.members import Beat, FaultList, Member, Members, MemberTable, ReadAt, StructureError
 from core.datasets.names import find_name_fault, tidy_name
 
 BLOCK = 512
@@ -50,8 +50,14 @@ def looks_like_tar(block: bytes) -> bool:
         return False
 
 
-def read_tar(file: int, size: int, *, limits: ArchiveLimits) -> Members:
+def read_tar(file: int, size: int, *, limits: ArchiveLimits, beat: Beat) -> Members:
     """Return the members of the tar in the open file descriptor.
+
+    Args:
+        file: The descriptor.
+        size: Bytes of the file.
+        limits: What the archive has to keep.
+        beat: Called for each entry, to show that it goes on.
 
     Raises:
         DatasetRejectedError: With every fault that was found.
@@ -60,6 +66,7 @@ def read_tar(file: int, size: int, *, limits: ArchiveLimits) -> Members:
     table = MemberTable(limits, faults)
     try:
         for header, start, length, pending in _iterate_headers(file, size):
+            beat()
             _take_header(header, start, length, pending=pending, table=table, faults=faults)
     except StructureError as error:
         faults.add("", error.detail)
@@ -198,7 +205,7 @@ def read_member(read_at: ReadAt, member: Member, *, with_content: bool) -> bytes
     return content
 
 
-def gunzip(archive: Path, target: Path, *, limits: ArchiveLimits) -> None:
+def gunzip(archive: Path, target: Path, *, limits: ArchiveLimits, beat: Beat) -> None:
     """Unpack a gzip file under the limits on bytes and ratio, which are counted as it grows.
 
     Raises:
@@ -209,6 +216,7 @@ def gunzip(archive: Path, target: Path, *, limits: ArchiveLimits) -> None:
     with archive.open("rb") as source, target.open("wb") as plain:
         for piece in _inflate(source):
             given += len(piece)
+            beat()
             if given > most_bytes:
                 raise StructureError(f"the archive unpacks to more than {limits.total_bytes:,} bytes")
             if given > limits.ratio_free_bytes and given > source.tell() * limits.ratio:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.datasets.limits import ArchiveLimits
-from core.datasets.members import DamagedError, FaultList, Member, Members, MemberTable, ReadAt, StructureError
+from core.datasets.members import (
+    Beat,
+    DamagedError,
+    FaultList,
+    Member,
+    Members,
+    MemberTable,
+    ReadAt,
+    StructureError,
+)
 from core.datasets.names import find_name_fault, tidy_name
 
 STORED, DEFLATED = 0, 8
@@ -41,11 +50,17 @@ class _Directory:
     entries: int
 
 
-def read_zip(file: int, size: int, *, limits: ArchiveLimits) -> Members:
+def read_zip(file: int, size: int, *, limits: ArchiveLimits, beat: Beat) -> Members:
     """Return the members of the ZIP in the open file descriptor.
 
     Everything that the central directory can tell is checked here; `read_member` checks the rest, each local
     header against its directory entry and each content against its declared size, when it reads it.
+
+    Args:
+        file: The descriptor.
+        size: Bytes of the file.
+        limits: What the archive has to keep.
+        beat: Called for each entry, to show that it goes on.
 
     Raises:
         DatasetRejectedError: With every fault that was found.
@@ -62,6 +77,7 @@ def read_zip(file: int, size: int, *, limits: ArchiveLimits) -> Members:
     table = MemberTable(limits, faults)
     try:
         for fields, raw_name, extra in _iterate_records(file, directory):
+            beat()
             _take_record(fields, raw_name, extra, directory=directory, table=table, faults=faults)
     except StructureError as error:
         faults.add("", error.detail)
@@ -118,7 +134,11 @@ def _read_end64(file: int, locator: bytes, plain: _Directory, *, end: int) -> tu
     _, length, _, _, number, first, here, entries, size, start = _END64.unpack(record)
     if position + 12 + length != end or number or first or here != entries:
         raise StructureError("the ZIP64 end record disagrees with its locator")
-    for short, long, most in ((plain.entries, entries, _MAX_16), (plain.size, size, _MAX_32), (plain.start, start, _MAX_32)):
+    for short, long, most in (
+        (plain.entries, entries, _MAX_16),
+        (plain.size, size, _MAX_32),
+        (plain.start, start, _MAX_32),
+    ):
         if short not in (long, most):
             raise StructureError("the ZIP64 end record disagrees with the end record")
     return _Directory(start, size, entries), position

@@ -265,7 +265,7 @@ class TrainingConfig(Options):
         Discriminator(_augmentation_tag),
         Field(description="Random changes to the training images: a named strength, or each by itself."),
     ] = "none"
-    sampling: Annotated[Sampling, Field(description="Which training images an epoch takes.")] = Sampling()
+    sampling: Annotated[Sampling, Field(description="How many of each class an epoch takes.")] = Sampling()
     normalize: Annotated[
         Literal["dataset", "unit", "none"],
         Field(description="Pixels by the training split's mean and deviation, in 0–1, or as they are in 0–255."),

@@ -28,7 +28,7 @@ def pool(*, connect_seconds: float, answer_seconds: float) -> PoolManager:
             connect=1,
             backoff_factor=0.2,
             status_forcelist=(500, 502, 503, 504),
-            respect_retry_after_header=True,
+            respect_retry_after_header=False,
         ),
     )
     manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}

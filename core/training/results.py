@@ -116,7 +116,7 @@ def _metadata(training: "Training") -> ModelMetadata:
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "onnx": version("onnx"),
         "lenet-platform": version("lenet-platform"),

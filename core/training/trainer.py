@@ -366,7 +366,7 @@ class Training:
         return {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
 
     def _circumstances(self) -> dict[str, Any]:
-        return asdict(Circumstances(self.job.threads, self.job.device, torch.__version__))
+        return asdict(Circumstances(self.job.threads, self.job.device, str(torch.__version__)))
 
     def _save(self) -> None:
         place = self.state.place

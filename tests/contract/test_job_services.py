@@ -441,7 +441,9 @@ def test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one(sessions: Ses
     assert fresh is not None
     assert (fresh.dataset_id, fresh.attempt) == (dataset, 2)
     assert claim(30) is None
-    ledger = [LedgerEntry(position=0, path="train/cat/1.png", outcome=Outcome.ACCEPTED, split="train", class_name="cat")]
+    ledger = [
+        LedgerEntry(position=0, path="train/cat/1.png", outcome=Outcome.ACCEPTED, split="train", class_name="cat")
+    ]
     pack = StoredObject("p", 1, "d")
     with pytest.raises(LeaseLostError), transaction(sessions) as session:
         ingest.renew_dataset(session, stale, lease_seconds=30)

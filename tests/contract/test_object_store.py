@@ -394,7 +394,7 @@ ASKS = {
     "stat": lambda store: store.stat(KEY),
     "delete": lambda store: store.delete(KEY),
     "delete_prefix": lambda store: store.delete_prefix("tenants"),
-    "list": lambda store: keys(store),
+    "list": keys,
 }
 
 

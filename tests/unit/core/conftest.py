@@ -37,7 +37,10 @@ def make_pack(tmp_path_factory) -> Callable[..., Path]:
         writer.finish(
             labels=np.array(labels, np.int32),
             splits=np.array(parts, np.uint8),
-            paths=[f"{part}/{classes[label]}/{index}.png" for index, (label, part) in enumerate(zip(labels, parts))],
+            paths=[
+                f"{part}/{classes[label]}/{index}.png"
+                for index, (label, part) in enumerate(zip(labels, parts, strict=True))
+            ],
             classes=classes,
         )
         return path

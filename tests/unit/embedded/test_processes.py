@@ -130,8 +130,9 @@ def test_the_wait_doubles_up_to_a_bound():
 
 
 def test_later_stages_stop_first(supervisor, program):
-    told = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('end', time.monotonic()), sys.exit()))"
-    stages = [[program(f"{told}; print('up', flush=True); time.sleep(60)", name=name)] for name in ("base", "top")]
+    last_words = "lambda *_: (print('end', time.monotonic()), sys.exit())"
+    code = f"import signal, sys, time; signal.signal(signal.SIGTERM, {last_words}); {SLEEP}"
+    stages = [[program(code, name=name)] for name in ("base", "top")]
     for stage in stages:
         supervisor.start(stage)
         wait_until(logged(stage[0]))

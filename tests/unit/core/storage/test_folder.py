@@ -1,8 +1,10 @@
 """What is the folder's own; what every store promises stands in the contract suite."""
 
+import errno
 import io
 import os
 import resource
+import shutil
 import stat
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ObjectNotFoundError, StoreUnavailableError
+from core.storage import folder
 from core.storage.folder import FolderStore
 
 KEY = "a/b/c"
@@ -125,11 +128,44 @@ def test_a_prefix_that_is_deleted_goes_at_once_for_every_reader(store, root):
     assert partial(root) == []
 
 
+def test_a_deletion_that_is_under_way_does_not_look_abandoned(store, root, monkeypatch):
+    put(store, "jobs/1/x")
+    os.utime(root / "jobs/1", (0, 0))
+
+    def broken(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shutil, "rmtree", broken)
+    with pytest.raises(StoreUnavailableError):
+        store.delete_prefix("jobs/1")
+    monkeypatch.undo()
+    store.check()
+    assert len(partial(root)) == 1
+    assert list(store.list()) == []
+
+
 def test_an_open_object_can_be_read_to_its_end_after_its_prefix_is_deleted(store):
     put(store)
     with store.open(KEY) as file:
         store.delete_prefix("a")
         assert file.read() == b"content"
+
+
+@pytest.mark.parametrize("made", ["a", "a/b"])
+def test_a_prefix_that_is_deleted_just_when_its_folder_was_made_is_made_again(store, root, monkeypatch, made):
+    make_folder = folder._make_folder
+    deletions = [1, 2]
+
+    def make_and_lose(path):
+        make_folder(path)
+        if path == root / made and deletions:
+            deletions.pop()
+            store.delete_prefix("a")
+
+    monkeypatch.setattr(folder, "_make_folder", make_and_lose)
+    put(store)
+    assert deletions == []
+    assert (root / KEY).read_bytes() == b"content"
 
 
 def test_writing_outlasts_a_prefix_that_is_deleted_all_the_time(store):
@@ -140,13 +176,14 @@ def test_writing_outlasts_a_prefix_that_is_deleted_all_the_time(store):
         try:
             while not stop.is_set():
                 store.delete_prefix("a")
+                time.sleep(0.001)
         except Exception as error:  # noqa: BLE001  # told to the test
             failures.append(error)
 
     deleter = threading.Thread(target=delete)
     deleter.start()
     try:
-        for _ in range(100):
+        for _ in range(30):
             put(store)
     finally:
         stop.set()

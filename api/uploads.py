@@ -1,0 +1,90 @@
+"""An upload's way into the store: streamed, hashed, and gone again unless a row comes to stand for it."""
+
+import io
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from api.bodies import StrictRequest, refuse_media_type
+from api.multipart import OnlyFile, open_form
+from api.ports import ports
+from core import logs
+from core.db.engine import transaction
+from core.errors import InvalidError, LenetError, NotFoundError
+from core.services.datasets import get_dataset
+from core.storage.store import StoredObject
+
+RAW_MEDIA_TYPES = (
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-gzip",
+    "application/octet-stream",
+)
+_FORM_OVERHEAD_BYTES = 2**16
+_LONGEST_NAME = 255
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An archive that a request sends, as a stream that ends only where the request was whole."""
+
+    source: BinaryIO
+    size_bytes: int | None
+    filename: str
+
+
+def open_upload(request: StrictRequest, *, max_bytes: int) -> Upload:
+    """Return the archive that a request sends.
+
+    Raises:
+        MediaTypeError: It is neither a form nor an archive.
+        TooLargeError: It is announced as too long.
+        InvalidError: The form holds something else.
+    """
+    if request.mimetype == "multipart/form-data":
+        body = request.open_body(max_bytes=max_bytes + _FORM_OVERHEAD_BYTES)
+        form = open_form(request, io.BufferedReader(body), most_parts=2)
+        file = OnlyFile(form, "file")
+        return Upload(io.BufferedReader(file), None, file.filename)
+    if request.mimetype not in RAW_MEDIA_TYPES:
+        refuse_media_type("an archive (application/zip, a tar, or application/octet-stream) or multipart/form-data")
+    return Upload(io.BufferedReader(request.open_body(max_bytes=max_bytes)), request.content_length, "")
+
+
+def store_upload(upload: Upload, key: str, *, max_bytes: int) -> StoredObject:
+    """Put an archive into the store; raises as `core.storage.store.ObjectStore.put`, and `InvalidError` if empty."""
+    stored = ports().store.put(key, upload.source, size_bytes=upload.size_bytes, max_bytes=max_bytes)
+    if not stored.size_bytes:
+        discard(key)
+        raise InvalidError("The archive is empty.", code="empty_archive")
+    return stored
+
+
+def name_of(upload: Upload) -> str:
+    """Return a name for a dataset that was given none: the file's, without folders and control characters."""
+    last = upload.filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in last if character.isprintable())[:_LONGEST_NAME].strip() or "dataset"
+
+
+def discard(key: str) -> None:
+    """Delete an object that no row stands for; where the store is in trouble it is left to the collection."""
+    try:
+        ports().store.delete(key)
+    except LenetError as error:
+        _log.warning("an object stays behind", key=key, reason=error.detail)
+
+
+def discard_unless_registered(tenant_id: str, dataset_id: str, key: str) -> None:
+    """Delete the archive of a dataset whose commit failed.
+
+    A commit whose answer was lost may have happened: then the row is there, and the archive stays.
+    """
+    try:
+        with transaction(ports().sessions, read_only=True) as session:
+            get_dataset(session, tenant_id, dataset_id)
+    except NotFoundError:
+        discard(key)
+    except LenetError as error:
+        _log.warning("an object may stay behind", key=key, reason=error.detail)

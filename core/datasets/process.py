@@ -1,0 +1,183 @@
+"""Decoding in a process of its own: hostile images meet it, not the worker, and limits of the system hold it.
+
+The process is started anew (a fork of a process with many threads may hang), in a session of its own, without the
+platform's settings and secrets (`core.datasets.decoder` is what runs there). It gets one line of JSON on its standard
+input and answers lines on its standard output; when it is silent for too long, or whoever started it ends, it and its decoding processes are killed.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from core import logs
+from core.datasets.ingest import IMAGE_SIZE, ignore_progress
+from core.datasets.limits import ArchiveLimits
+from core.domain.datasets import ColorMode, Manifest
+from core.errors import DatasetRejectedError, Fault, UnavailableError
+from core.settings import Settings
+
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_TICK_SECONDS = 0.5
+_STALL_SHARE = 1 / 3
+
+_log = logs.get(__name__)
+
+
+def run_ingest(
+    archive: Path,
+    output: Path,
+    *,
+    settings: Settings,
+    image_size: int = IMAGE_SIZE,
+    processes: int | None = None,
+    on_progress: Callable[[float], None] = ignore_progress,
+) -> Manifest:
+    """Run `core.datasets.ingest.ingest` in a process of its own; ``output`` then has its files.
+
+    Args:
+        archive: A ZIP, tar or tar.gz.
+        output: An existing folder.
+        settings: Where the limits come from.
+        image_size: Side of the pack's images in pixels.
+        processes: Decoding processes; by default as many as cores.
+        on_progress: Called with the share that is done, 0–1, at least each second. What it raises ends the process.
+
+    Raises:
+        DatasetRejectedError: With every reason; ``decoding_stalled`` where decoding as a whole made no progress.
+        UnavailableError: This machine cannot do it now: its disk is full (``decoder_unavailable``), or the system
+            has ended the process (``decoder_lost``).
+    """
+    request = {"image_size": image_size, "color_mode": None}
+    _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
+    return Manifest.model_validate_json((output / "manifest.json").read_text(encoding="utf-8"))
+
+
+def run_build_pack(
+    archive: Path,
+    output: Path,
+    *,
+    image_size: int,
+    color_mode: ColorMode,
+    settings: Settings,
+    processes: int | None = None,
+    on_progress: Callable[[float], None] = ignore_progress,
+) -> str:
+    """Run `core.datasets.ingest.build_pack` in a process of its own; return the digest of ``output``'s ``pack``.
+
+    Arguments and errors are those of `run_ingest`.
+    """
+    request = {"image_size": image_size, "color_mode": color_mode}
+    answer = _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
+    return str(answer["digest"])
+
+
+def _run(
+    archive: Path,
+    output: Path,
+    request: dict[str, Any],
+    *,
+    settings: Settings,
+    processes: int | None,
+    on_progress: Callable[[float], None],
+) -> dict[str, Any]:
+    request |= {
+        "archive": str(archive.resolve()),
+        "output": str(output.resolve()),
+        "limits": asdict(ArchiveLimits.from_settings(settings)),
+        "processes": processes,
+        "stall_seconds": settings.decode_timeout_seconds * _STALL_SHARE,
+        "memory_bytes": settings.decode_memory_bytes,
+        "nice": settings.worker_nice,
+        "parent": os.getpid(),
+    }
+    with tempfile.TemporaryFile() as complaints:
+        process = _start(complaints)
+        try:
+            _send(process, request)
+            for message in _iterate_messages(process, settings.decode_timeout_seconds):
+                if "progress" not in message:
+                    return _conclude(message)
+                on_progress(message["progress"])
+        finally:
+            _kill_group(process)
+        complaints.seek(0)
+        _log.error("decoding ended unexpectedly", stderr=complaints.read()[-4000:].decode(errors="replace"))
+    raise UnavailableError("Decoding ended unexpectedly.", code="decoder_lost")
+
+
+def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(  # noqa: S603 - our own module, and nothing a client sends is an argument
+        [sys.executable, "-m", "core.datasets.decoder"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        env={**environment, **_ONE_THREAD, "PYTHONPATH": str(root)},
+        start_new_session=True,
+    )
+
+
+def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has died: its silence will tell
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+
+
+def _iterate_messages(process: subprocess.Popen[bytes], timeout_seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield what the process says, and twice a second the last share again; end when the process ends."""
+    assert process.stdout is not None
+    pipe, buffer, share = process.stdout.fileno(), b"", 0.0
+    heard = time.monotonic()
+    while True:
+        ready, _, _ = select.select([pipe], [], [], _TICK_SECONDS)
+        if not ready:
+            if time.monotonic() - heard > timeout_seconds:
+                raise DatasetRejectedError(
+                    f"Decoding made no progress for {timeout_seconds:g} seconds.", code="decoding_stalled"
+                )
+            yield {"progress": share}
+            continue
+        data = os.read(pipe, 2**16)
+        if not data:
+            return
+        heard = time.monotonic()
+        *lines, buffer = (buffer + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            share = message.get("progress", share)
+            yield message
+
+
+def _conclude(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a result, or raise what the process could not."""
+    if "rejected" in message:
+        error = message["rejected"]
+        faults = [Fault(pointer, detail) for pointer, detail in error["faults"]]
+        raise DatasetRejectedError(error["detail"], code=error["code"], faults=faults)
+    if "unavailable" in message:
+        raise UnavailableError(f"This machine cannot decode now: {message['unavailable']}.", code="decoder_unavailable")
+    return message
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and all that it started, whether or not it has ended by itself."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()

@@ -1,0 +1,58 @@
+"""A real platform for the acceptance tests, with short leases so that recoveries take seconds."""
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from client.sdk import Client
+from demo.platform import Platform, running_platform
+
+QUICK = {
+    "LENET_LEASE_SECONDS": "5",
+    "LENET_HEARTBEAT_SECONDS": "1",
+    "LENET_SWEEP_SECONDS": "1",
+    "LENET_POLL_SECONDS": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Return a platform of this module's own."""
+    kept = {name: os.environ.get(name) for name in QUICK}
+    os.environ.update(QUICK)
+    try:
+        with running_platform(tmp_path_factory.mktemp("platform")) as running:
+            yield running
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="module")
+def client(platform: Platform) -> Iterator[Client]:
+    """Return a client of the administrator."""
+    with Client(platform.url, platform.key) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a ZIP of three classes of squares: bright at the top, in the middle or at the bottom."""
+    path = tmp_path_factory.mktemp("archive") / "squares.zip"
+    draw = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as file:
+        for split, count in (("train", 400), ("test", 60)):
+            for number in range(count):
+                for place, name in enumerate(("top", "middle", "bottom")):
+                    pixels = draw.integers(0, 120, (28, 28))
+                    pixels[4 + 7 * place : 11 + 7 * place, 6:22] += 100
+                    buffer = io.BytesIO()
+                    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
+                    file.writestr(f"{split}/{name}/{number}.png", buffer.getvalue())
+    return path

@@ -1,0 +1,53 @@
+import hashlib
+
+import pytest
+import torch
+
+from core.errors import IntegrityError
+from core.training.checkpoints import read_checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_checkpoint(tmp_path, {"weights": torch.arange(5.0), "place": {"epoch": 3}}, epoch=3, batch=7)
+
+
+def test_what_was_written_is_read(path):
+    content = read_checkpoint(path)
+    assert torch.equal(content["weights"], torch.arange(5.0))
+    assert content["place"] == {"epoch": 3}
+
+
+def test_nothing_half_written_is_left(path):
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("length", [0, 10, 40, 60, 400])
+def test_a_torn_checkpoint_is_refused(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(IntegrityError, match="torn"):
+        read_checkpoint(path)
+
+
+def test_a_flipped_bit_is_refused(path):
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="torn"):
+        read_checkpoint(path)
+
+
+def test_a_whole_file_of_something_else_is_refused(path):
+    payload = b"not what torch writes"
+    path.write_bytes(b"lenet-checkpoint-1\n" + hashlib.sha256(payload).digest() + payload)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        read_checkpoint(path)
+
+
+def test_the_last_two_are_kept(tmp_path):
+    for epoch in (8, 9, 10):
+        write_checkpoint(tmp_path, {}, epoch=epoch, batch=0)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "checkpoint-0009-0000000.pt",
+        "checkpoint-0010-0000000.pt",
+    ]

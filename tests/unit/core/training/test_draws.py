@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import torch
+
+from core.training.draws import Purpose, derive_seed, seed_torch, shuffle
+
+
+def test_every_argument_gives_another_seed():
+    seeds = [
+        derive_seed(0, Purpose.STEP),
+        derive_seed(1, Purpose.STEP),
+        derive_seed(0, Purpose.ORDER),
+        derive_seed(0, Purpose.STEP, 1),
+        derive_seed(0, Purpose.STEP, 0, 1),
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_torch_draws_depend_on_the_place_alone(seed):
+    seed_torch(seed, Purpose.STEP, 2, 3)
+    first = torch.rand(4)
+    torch.rand(9)
+    seed_torch(seed, Purpose.STEP, 2, 3)
+    assert torch.equal(torch.rand(4), first)
+
+
+def test_each_epoch_has_an_order_of_its_own_with_every_image_in_it():
+    positions = np.arange(50)
+    first, again, second = (shuffle(positions, seed=0, epoch=epoch) for epoch in (1, 1, 2))
+    assert first.tolist() == again.tolist() != second.tolist()
+    assert sorted(second) == positions.tolist()

@@ -1,0 +1,123 @@
+import io
+from itertools import product
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from core.datasets.packs import Pack
+from core.domain.architectures import ARCHITECTURES, layers
+from core.domain.exports import ModelMetadata
+from core.domain.training_config import resolve
+from core.errors import TrainingError
+from core.inference.predictions import predict_images
+from core.inference.predictor import Predictor
+from core.training.export import export_model, verify_export
+from core.training.nets import build_net
+
+ABOUT = ModelMetadata(classes=("a", "b", "c", "d"), image_size=32, color_mode="rgb", architecture="lenet5")
+
+
+def export(options, *, channels=3):
+    torch.manual_seed(3)
+    config = resolve(options)
+    network = layers(config, classes=4)
+    net = build_net(network, (channels, 32, 32))
+    net.get_submodule("scaling").load_state_dict(
+        {"scale": torch.full((channels, 1, 1), 1 / 60), "shift": torch.full((channels, 1, 1), -2.0)}
+    )
+    net(255 * torch.rand(32, channels, 32, 32))
+    net.eval()
+    weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    return net, export_model(network, weights, ABOUT, channels=channels)
+
+
+def draw(count, channels=3):
+    return np.random.default_rng(1).integers(0, 256, (count, 32, 32, channels), dtype=np.uint8)
+
+
+def answers(net, pixels):
+    with torch.inference_mode():
+        return net(torch.from_numpy(pixels).permute(0, 3, 1, 2).float()).numpy()
+
+
+@pytest.mark.parametrize(("architecture", "channels"), [*product(ARCHITECTURES, (1, 3))])
+def test_the_exported_model_answers_as_the_net(architecture, channels):
+    net, model = export({"architecture": architecture}, channels=channels)
+    session = onnxruntime.InferenceSession(model)
+    for count in (1, 7):
+        pixels = draw(count, channels)
+        (logits,) = session.run(["logits"], {"image": pixels})
+        np.testing.assert_allclose(logits, answers(net, pixels), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu"])
+def test_every_activation_is_exported(activation, pooling):
+    net, model = export({"activation": activation, "pooling": pooling})
+    pixels = draw(5)
+    (logits,) = onnxruntime.InferenceSession(model).run(["logits"], {"image": pixels})
+    np.testing.assert_allclose(logits, answers(net, pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_the_feature_maps_are_those_of_each_convolution():
+    net, model = export({"architecture": "lenet-wide"})
+    pixels = draw(2)
+    maps = Predictor(model).feature_maps(pixels)
+    assert [part.shape for part in maps] == [(2, 32, 32, 32), (2, 64, 16, 16), (2, 128, 8, 8)]
+    scaled = net.get_submodule("scaling")(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+    first = torch.relu(net.get_submodule("norm1")(net.get_submodule("conv1")(scaled)))
+    np.testing.assert_allclose(maps[0], first.detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_probabilities_are_the_softmax_of_the_logits():
+    net, model = export({})
+    pixels = draw(3)
+    expected = torch.from_numpy(answers(net, pixels)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(Predictor(model).predict(pixels), expected, atol=1e-5)
+
+
+def test_the_file_is_a_conservative_one_with_metadata():
+    _, data = export({})
+    model = onnx.load_from_string(data)
+    assert (model.ir_version, model.opset_import[0].version) == (8, 13)
+    assert ModelMetadata.parse({entry.key: entry.value for entry in model.metadata_props}) == ABOUT
+
+
+def test_an_export_that_answers_otherwise_is_refused(tmp_path):
+    net, model = export({})
+    (tmp_path / "model.onnx").write_bytes(model)
+    pixels = draw(4)
+    verify_export(tmp_path / "model.onnx", pixels, answers(net, pixels))
+    with pytest.raises(TrainingError) as caught:
+        verify_export(tmp_path / "model.onnx", pixels, answers(net, pixels) + 0.01)
+    assert caught.value.code == "export_mismatch"
+
+
+@pytest.mark.parametrize("color_mode", ["grayscale", "rgb"])
+def test_predictions_on_image_files_equal_the_trainers_own(run, read_weights, make_pack, color_mode):
+    path = make_pack(color_mode=color_mode)
+    _, _, files = run({"architecture": "lenet5-bn"}, pack=path)
+    pack = Pack.open(path)
+    pixels = pack.pixels[pack.indices("test")]
+
+    config = resolve({"architecture": "lenet5-bn", "image_size": 28})
+    net = build_net(layers(config, classes=3), (pack.channels, 28, 28)).eval()
+    net.load_state_dict(read_weights(files["model.pth"]))
+    expected = torch.from_numpy(answers(net, pixels)).softmax(dim=1).numpy()
+
+    sent = [(f"{index}.png", encode(image)) for index, image in enumerate(pixels)]
+    predictions = predict_images(Predictor.open(files["model.onnx"]), sent, top_k=3, max_pixels=10_000)
+    assert [prediction.filename for prediction in predictions] == [name for name, _ in sent]
+    for prediction, row in zip(predictions, expected, strict=True):
+        shares = {ranked.class_name: ranked.probability for ranked in prediction.top}
+        assert [shares[name] for name in pack.classes] == pytest.approx(row, abs=1e-4)
+
+
+def encode(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,76 @@
+import sys
+
+import psutil
+import pytest
+
+from demo.platform import PlatformError, last_words, running_platform
+
+# Says its settings, then waits to be interrupted.
+WAITING = """
+import os, sys, time
+print({name: value for name, value in os.environ.items() if name.startswith("LENET_")}, flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+def python(program):
+    return [sys.executable, "-c", program]
+
+
+def has_printed(folder):
+    return lambda _platform: "LENET_" in last_words(folder)
+
+
+def test_a_platform_is_started_with_settings_of_its_own_and_interrupted_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENET_DATABASE_URL", "postgresql://production")
+    with running_platform(tmp_path, command=python(WAITING), is_ready=has_printed(tmp_path)) as platform:
+        said = last_words(tmp_path)
+        assert platform.key in said
+        assert platform.url.rpartition(":")[2] in said
+        assert str(tmp_path / "data") in said
+        assert "production" not in said
+    assert "stopped" in last_words(tmp_path)
+    assert not [child for child in psutil.Process().children() if child.is_running() and WAITING in child.cmdline()]
+
+
+def test_a_platform_is_stopped_when_the_demo_fails(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="the demo"),
+        running_platform(tmp_path, command=python(WAITING), is_ready=has_printed(tmp_path)),
+    ):
+        raise RuntimeError("the demo fails")
+    assert "stopped" in last_words(tmp_path)
+
+
+def test_a_platform_that_ends_before_it_answers_has_the_last_word(tmp_path):
+    command = python("print('error: no Redis'); raise SystemExit(2)")
+    with (
+        pytest.raises(PlatformError, match=r"status 2(.|\n)*no Redis"),
+        running_platform(tmp_path, command=command, is_ready=lambda _: False),
+    ):
+        pass
+
+
+def test_a_platform_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("demo.platform.START_SECONDS", 0.0)
+    with (
+        pytest.raises(PlatformError, match="did not answer"),
+        running_platform(tmp_path, command=python(WAITING), is_ready=lambda _: False),
+    ):
+        pass
+
+
+def test_a_platform_that_ignores_every_signal_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("demo.platform.STOP_SECONDS", 0.2)
+    deaf = "import signal; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]\n" + WAITING
+    with running_platform(tmp_path, command=python(deaf), is_ready=has_printed(tmp_path)):
+        before = psutil.Process().children()
+    assert before
+    assert not any(child.is_running() for child in before)
+
+
+def test_what_was_not_started_has_no_last_words(tmp_path):
+    assert last_words(tmp_path) == ""
