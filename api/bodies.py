@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn, cast
 
-from flask import Request
+from flask import Flask, Request, Response, request
 
 from core.errors import Fault, InvalidError, MediaTypeError, TooLargeError, UnreadableError
 
@@ -72,7 +72,6 @@ class StrictRequest(Request):
     """A request whose JSON is read strictly; see `read_json`."""
 
     max_body_bytes = 2**20
-    left_unread = False
 
     def open_body(self, *, max_bytes: int | None = None) -> Body:
         """Return the body as a stream; raises `TooLargeError` where it is announced as too long."""
@@ -167,13 +166,37 @@ def _check_text(text: str) -> None:
         raise UnreadableError("The body is not JSON: a text holds NUL or half of a character.")
 
 
-def check_query(request: Request) -> None:
+def install(app: Flask, *, max_body_bytes: int) -> None:
+    """Refuse what is in no request of ours, and bound bodies that a route sets no bound of its own for."""
+
+    def check() -> None:
+        strict_request().max_body_bytes = max_body_bytes
+        _check_query(request)
+        _check_encoding(request)
+
+    app.before_request(check)
+    app.after_request(_drain_refused)
+
+
+def strict_request() -> StrictRequest:
+    """Return the present request."""
+    return cast("StrictRequest", request)
+
+
+def _drain_refused(response: Response) -> Response:
+    if response.status_code >= 400:
+        # Flask's proxy is gone by the time the answer is sent.
+        response.call_on_close(request._get_current_object().drain)  # type: ignore[attr-defined]  # noqa: SLF001 - as its documentation says
+    return response
+
+
+def _check_query(request: Request) -> None:
     """Refuse NUL in the query; raises `UnreadableError`."""
     if any("\0" in text for pair in request.args.items(multi=True) for text in pair):
         raise UnreadableError("The query holds NUL.")
 
 
-def check_encoding(request: Request) -> None:
+def _check_encoding(request: Request) -> None:
     """Refuse a compressed body: what it unpacks to has no bound. Raises `MediaTypeError`."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise MediaTypeError("A body with a Content-Encoding is not accepted; send it as it is.")

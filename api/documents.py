@@ -6,11 +6,15 @@ from typing import Any, cast
 import flask_openapi_swagger
 from flask import Blueprint, Response, current_app
 from flask_openapi import Info, OpenAPI, Tag
-from flask_openapi.models import HTTPBearer
+from flask_openapi.models import SecurityScheme
 
 VERSION = "3.1.0"
 SECURITY: list[dict[str, list[Any]]] = [{"bearer": []}]
-SECURITY_SCHEMES = {"bearer": HTTPBearer(scheme="bearer", description="An API key: `Authorization: Bearer <key>`.")}
+SECURITY_SCHEMES = {
+    "bearer": SecurityScheme(
+        type="http", scheme="bearer", description="An API key: `Authorization: Bearer <key>`."
+    )
+}
 INFO = Info(
     title="LeNet training platform",
     version="1",

@@ -6,16 +6,14 @@ events since. A client that comes back with ``Last-Event-ID`` gets every later `
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-
-from sqlalchemy.orm import Session
 
 from api.schemas.base import Shape
 from api.schemas.jobs import Job, shape_epoch, shape_job
 from core.db.engine import Sessions, transaction
-from core.db.rows import EpochRow, JobRow, JobTransitionRow
+from core.db.rows import EpochRow, JobTransitionRow
 from core.domain.jobs import ENDED, JobStatus
 from core.errors import LenetError, NotFoundError
 from core.services import jobs
@@ -24,6 +22,7 @@ POLL_SECONDS = 0.5
 LONGEST_SECONDS = 3600.0
 _KEEP_ALIVE_SECONDS = 15.0
 _PROGRESS_PLACES = 1_000_000
+_ID_DIGITS = 19
 
 
 @dataclass(frozen=True)
@@ -39,42 +38,51 @@ class Event:
         return f"event: {self.kind}\nid: {self.id}\ndata: {self.data.model_dump_json(by_alias=True)}\n\n".encode()
 
 
-@dataclass
 class Follower:
     """Reads a job again and again and says what is new.
 
+    Args:
+        sessions: Makes sessions of the database.
+        tenant_id: Whose job it is.
+        job_id: The job.
+        last_event_id: What the client has seen; ``None``: nothing.
+
     Attributes:
-        seen: The id of the last ``status`` or ``epoch`` event that the client has.
         ended: Whether nothing more is to come.
     """
 
-    sessions: Sessions
-    tenant_id: str
-    job_id: str
-    seen: int = 0
-    ended: bool = False
-    _updated_at: datetime | None = field(default=None, init=False)
-    _progress: int = field(default=0, init=False)
+    def __init__(self, sessions: Sessions, tenant_id: str, job_id: str, *, last_event_id: str | None = None) -> None:
+        self.ended = False
+        self._sessions = sessions
+        self._tenant_id = tenant_id
+        self._job_id = job_id
+        self._updated_at: datetime | None = None
+        seen = _parse_id(last_event_id)
+        self._progress = seen % _PROGRESS_PLACES
+        self._seen = seen - self._progress
 
     def look(self) -> list[Event]:
         """Return what is new; raises `NotFoundError` where the job is gone."""
-        with transaction(self.sessions, read_only=True) as session:
-            job = jobs.get_job(session, self.tenant_id, self.job_id)
+        with transaction(self._sessions, read_only=True) as session:
+            job = jobs.get_job(session, self._tenant_id, self._job_id)
             if job.updated_at == self._updated_at:
                 return []
             self._updated_at = job.updated_at
+            rows = [*jobs.list_epochs(session, job.id), *jobs.list_transitions(session, job.id)]
+            # Read after its history, so that no event shows a job that is older than the event.
+            job = jobs.get_job(session, self._tenant_id, self._job_id)
             shape = shape_job(job, jobs_ahead=jobs.count_jobs_ahead(session, job))
-            history = _read_history(session, shape)
-        return self._new_events(job, shape, history)
+        return self._list_new(shape, _shape_history(rows, shape))
 
-    def _new_events(self, job: JobRow, shape: Job, history: list[Event]) -> list[Event]:
-        new = [event for event in history if event.id > self.seen]
+    def _list_new(self, job: Job, history: list[Event]) -> list[Event]:
+        new = [event for event in history if event.id > self._seen]
         if new:
-            self.seen, self._progress = new[-1].id, 0
-        self.ended = JobStatus(job.status) in ENDED
-        if job.status == JobStatus.RUNNING and job.progress and self._progress < _PROGRESS_PLACES - 1:
-            self._progress += 1
-            new.append(Event("progress", self.seen + self._progress, shape))
+            self._seen, self._progress = new[-1].id, 0
+        last = history[-1].data
+        self.ended = isinstance(last, Job) and last.status in ENDED
+        if job.status == JobStatus.RUNNING and job.progress.batch is not None:
+            self._progress = min(self._progress + 1, _PROGRESS_PLACES - 1)
+            new.append(Event("progress", self._seen + self._progress, job))
         return new
 
 
@@ -116,22 +124,15 @@ def follow(
             events = []  # The database is away: the client is kept, and nothing is lost, since SQL remembers.
 
 
-def parse_last_event_id(text: str | None) -> int:
-    """Return the id that a client has last seen, without its count of progress events; 0 for none of ours."""
-    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 19:
-        return 0
-    return int(text) // _PROGRESS_PLACES * _PROGRESS_PLACES
+def _parse_id(text: str | None) -> int:
+    """Return the number of an event's id; 0 for what is none of ours."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= _ID_DIGITS else 0
 
 
-def _read_history(session: Session, job: Job) -> list[Event]:
+def _shape_history(rows: Sequence[JobTransitionRow | EpochRow], job: Job) -> list[Event]:
     """Return every ``status`` and ``epoch`` event of a job, in the order in which they happened."""
-    rows: list[JobTransitionRow | EpochRow] = [
-        *jobs.list_epochs(session, job.id),
-        *jobs.list_transitions(session, job.id),
-    ]
-    rows.sort(key=_moment)
     events: list[Event] = []
-    for row in rows:
+    for row in sorted(rows, key=_moment):
         # Within one millisecond the order of the sorted rows decides.
         after = events[-1].id // _PROGRESS_PLACES + 1 if events else 0
         number = max(int(_moment(row).timestamp() * 1000), after) * _PROGRESS_PLACES

@@ -1,6 +1,8 @@
 """An upload's way into the store: streamed, hashed, and gone again unless a row comes to stand for it."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -76,15 +78,28 @@ def discard(key: str) -> None:
         _log.warning("an object stays behind", key=key, reason=error.detail)
 
 
-def discard_unless_registered(tenant_id: str, dataset_id: str, key: str) -> None:
-    """Delete the archive of a dataset whose commit failed.
+def discard_prefix(prefix: str) -> None:
+    """Delete the objects of what was deleted; where the store is in trouble they are left to the collection."""
+    try:
+        ports().store.delete_prefix(prefix)
+    except LenetError as error:
+        _log.warning("objects stay behind", prefix=prefix, reason=error.detail)
 
-    A commit whose answer was lost may have happened: then the row is there, and the archive stays.
+
+@contextmanager
+def discard_unless_kept(tenant_id: str, dataset_id: str, key: str) -> Iterator[None]:
+    """Delete an archive at the end of the block, unless a dataset stands for it then.
+
+    None does where the same bytes were there, an earlier answer was given again, or the commit failed. A commit
+    whose answer was lost may have happened, so it is the database that is asked.
     """
     try:
-        with transaction(ports().sessions, read_only=True) as session:
-            get_dataset(session, tenant_id, dataset_id)
-    except NotFoundError:
-        discard(key)
-    except LenetError as error:
-        _log.warning("an object may stay behind", key=key, reason=error.detail)
+        yield
+    finally:
+        try:
+            with transaction(ports().sessions, read_only=True) as session:
+                get_dataset(session, tenant_id, dataset_id)
+        except NotFoundError:
+            discard(key)
+        except LenetError as error:
+            _log.warning("an object may stay behind", key=key, reason=error.detail)

@@ -90,11 +90,8 @@ class Jobs:
     def logs(self, job_id: str, *, after: int = 0) -> Sequence[LogLine]:
         """Return the worker's log lines of a job, oldest first: those after the one with the id ``after``."""
         lines: list[LogLine] = []
-        # The platform answers so many at once; what comes next is asked for until there is no more.
-        while found := parse_items(LogLine, self._fetch(job_id, "logs", params={"after": after})):
+        while found := self._logs_after(job_id, after):
             lines += found
-            if found[-1].id <= after:
-                break
             after = found[-1].id
         return lines
 
@@ -209,6 +206,11 @@ class Jobs:
     def _fetch(self, job_id: str, part: str = "", *, params: Mapping[str, Any] | None = None) -> Any:
         path = f"/jobs/{to_segment(job_id)}" + (f"/{part}" if part else "")
         return self._transport.fetch(Call("GET", path, params=params or {}))
+
+    def _logs_after(self, job_id: str, after: int) -> Sequence[LogLine]:
+        # The platform answers so many at once. A line that was there already would ask for the same ones for ever.
+        found = parse_items(LogLine, self._fetch(job_id, "logs", params={"after": after}))
+        return [line for line in found if line.id > after]
 
     def _act(self, job_id: str, action: str, *, body: Mapping[str, Any] | None = None, repeatable: bool = False) -> Job:
         call = Call("POST", f"/jobs/{to_segment(job_id)}/{action}", json=body, repeatable=repeatable)

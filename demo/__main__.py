@@ -35,21 +35,32 @@ TERMINATED = 143
 GO_ON = "The platform is stopped. `make up` starts one that stays; the README goes on from there."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and return its exit status."""
+Start = Callable[[Path], AbstractContextManager[Client]]
+
+
+@contextmanager
+def start_platform(folder: Path) -> Iterator[Client]:
+    """Start the embedded platform with its data in ``folder`` and open a client of it; stop both at the end."""
+    with running_platform(folder) as platform, Client(platform.url, platform.key) as client:
+        yield client
+
+
+def main(arguments: Sequence[str] | None = None, *, start: Start = start_platform) -> int:
+    """Run the demo by the command line, on what ``start`` starts, and return its exit status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     console = render.open_console()
-    with tempfile.TemporaryDirectory(prefix="lenet-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lenet-demo-") as name:
+        folder = Path(name)
         try:
-            return _run(options, Path(folder), console)
+            return _run(options, folder, console=console, start=start)
         except PlatformError as error:
             _say(console, str(error))
         except LenetError as error:
             _say(console, f"{error.detail} ({error.code})")
             for fault in error.faults:
                 _say(console, f"  {fault.pointer}: {fault.detail}")
-            _say(console, last_words(Path(folder)))
+            _say(console, last_words(folder))
         except KeyboardInterrupt:
             _say(console, "Interrupted; the platform is stopped.")
     return 1
@@ -63,32 +74,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, folder: Path, console: Console) -> int:
+def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: Start) -> int:
     archive = options.data or _draw(folder, console)
     if not archive.exists():
         raise InputError(f"There is no {archive}.")
     _say(console, "Starting the platform: database, queue, API, workers …")
-    with running_platform(folder) as platform, Client(platform.url, platform.key) as client:
-        _say(console, f"It answers at {platform.url}.")
-        dataset = pool.upload(client, archive)
-        images = f"{dataset.images_in('train'):,} training and {dataset.images_in('test'):,} test images"
-        _say(console, f"Uploaded {archive.name} as {dataset.id}: {images} of {len(dataset.classes or ())} classes.")
-        _say(console, f"Training {', '.join(pool.TRAININGS)} at once:")
-        with Board(console) as board:
-            trained = pool.train_all(client, dataset, board)
-        best = max(trained, key=lambda one: one.accuracy or 0.0)
-        parts: list[RenderableType] = [_results(trained)]
-        if best.report:
-            parts.append(_predictions(pool.predict_unseen(client, best.job, archive, folder), by=best.job.name or ""))
-            parts.append(_files(pool.download_models(client, best.job, options.output)))
-        _show(console, Group(*parts), options.picture)
+    with start(folder) as client:
+        _say(console, f"It answers at {client.url}.")
+        trained = _train(client, archive, console)
+        results = _gather(client, trained, archive=archive, folder=folder, output=options.output)
+    _show(console, results, options.picture)
     # Somebody else's pictures may be as hard as they like; the drawn ones are known to be learnable.
-    wrong = pool.failings(trained, least_accuracy=0.0 if options.data else LEAST_ACCURACY)
-    for sentence in wrong or (
-        "The platform is stopped. `make up` starts one that stays; the README goes on from there.",
-    ):
+    wrong = pool.failings(trained, least_accuracy=None if options.data else LEAST_ACCURACY)
+    for sentence in wrong or [GO_ON]:
         _say(console, sentence)
     return 1 if wrong else 0
+
+
+def _train(client: Client, archive: Path, console: Console) -> list[pool.Trained]:
+    dataset = pool.upload(client, archive)
+    images = f"{dataset.images_in('train'):,} training and {dataset.images_in('test'):,} test images"
+    _say(console, f"Uploaded {archive.name} as {dataset.id}: {images} of {len(dataset.classes or ())} classes.")
+    _say(console, f"Training {', '.join(pool.TRAININGS)} at once:")
+    with Board(console) as board:
+        return pool.train_all(client, dataset, board)
+
+
+def _gather(
+    client: Client, trained: Sequence[pool.Trained], *, archive: Path, folder: Path, output: Path
+) -> RenderableType:
+    """Return the results: the jobs, and what the best model says and is."""
+    best = max(trained, key=lambda one: one.accuracy or 0.0)
+    parts: list[RenderableType] = [_results(trained)]
+    if best.report:
+        found = pool.predict_unseen(client, best.job, archive, folder)
+        files = pool.download_models(client, best.job, output)
+        parts += [Text(), _predictions(found, by=best.job.name or ""), Text(), _files(files)]
+    return Group(*parts)
 
 
 def _draw(folder: Path, console: Console) -> Path:

@@ -70,12 +70,19 @@ def url_of(port: int, password: str) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def answers(url: str) -> bool:
-    """Return whether the Redis at ``url`` is there and has loaded its data."""
+def complaint(url: str) -> str | None:
+    """Return why the Redis at ``url`` cannot be used yet, or ``None`` once it is there and has loaded its data.
+
+    Raises:
+        StartError: The URL is not one of a Redis.
+    """
     try:
         with redis.Redis.from_url(
             url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
         ) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
+            client.ping()
+    except redis.RedisError as error:
+        return str(error).rstrip(".")
+    except ValueError as error:
+        raise StartError("LENET_REDIS_URL cannot be read: it looks like redis://:password@host:6379/0.") from error
+    return None

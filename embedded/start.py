@@ -17,7 +17,8 @@ from embedded.processes import Patience, Supervisor
 from embedded.wiring import environment, logs_folder, prepare_database, present_environment, stages
 
 _TEND_SECONDS = 0.1
-_REDIS_SECONDS = 30.0
+_OWN_REDIS_SECONDS = 60.0  # It may have to read a long file of writes.
+_NAMED_REDIS_SECONDS = 5.0
 _READY_SECONDS = 180.0
 
 
@@ -61,7 +62,11 @@ def _bring_up(settings: Settings, supervisor: Supervisor, interrupts: Interrupts
                 raise StartError(otherwise())
             time.sleep(_TEND_SECONDS)
 
-    wait_for(lambda: redis_server.answers(redis_url), seconds=_REDIS_SECONDS, otherwise=lambda: _silent_redis(settings))
+    wait_for(
+        lambda: redis_server.complaint(redis_url) is None,
+        seconds=_NAMED_REDIS_SECONDS if settings.redis_url else _OWN_REDIS_SECONDS,
+        otherwise=lambda: _silent_redis(settings, redis_url),
+    )
     for stage in () if interrupts.asked() else stages(settings, _variables(settings, redis_url)):
         supervisor.start(stage)
     wait_for(lambda: _is_ready(settings), seconds=_READY_SECONDS, otherwise=lambda: _unready(settings, supervisor))
@@ -83,10 +88,11 @@ def _variables(settings: Settings, redis_url: str) -> dict[str, str]:
     return environment(settings, present_environment(), redis_url=redis_url)
 
 
-def _silent_redis(settings: Settings) -> str:
+def _silent_redis(settings: Settings, url: str) -> str:
+    reason = redis_server.complaint(url)
     if settings.redis_url:
-        return "The Redis of LENET_REDIS_URL does not answer: start it, or unset the variable to have one started."
-    return f"Redis does not answer. Its log: {settings.data_dir / 'logs' / 'redis.log'}"
+        return f"The Redis of LENET_REDIS_URL cannot be used ({reason}): start it, or unset the variable to get one."
+    return f"Redis cannot be used ({reason}). Its log: {logs_folder(settings) / 'redis.log'}"
 
 
 def _is_ready(settings: Settings) -> bool:

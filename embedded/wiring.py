@@ -5,8 +5,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from alembic.util import CommandError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from core.db.engine import open_sessions
 from core.db.wiring import migrate, open_database
@@ -68,7 +69,7 @@ def prepare_database(settings: Settings) -> str:
     """Bring the schema up to date and return the first administrator's key.
 
     Raises:
-        StartError: The database does not answer, or its schema is not one of ours.
+        StartError: The database does not answer, or its schema is one that this version does not know.
     """
     try:
         migrate(settings.database)
@@ -77,10 +78,17 @@ def prepare_database(settings: Settings) -> str:
             return ensure_key(settings, open_sessions(engine))
         finally:
             engine.dispose()
-    except (SQLAlchemyError, UnavailableError) as error:
-        place = make_url(settings.database).render_as_string(hide_password=True)
+    except (SQLAlchemyError, CommandError, UnavailableError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise StartError(f"The database {place} cannot be used: {reason}") from error
+        raise StartError(f"The database {_shown(settings.database)} cannot be used: {reason}") from error
+
+
+def _shown(url: str) -> str:
+    """Return a database's URL without its password, or the variable's name where it is no URL."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "of LENET_DATABASE_URL"
 
 
 def present_environment() -> dict[str, str]:

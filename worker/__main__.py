@@ -1,6 +1,7 @@
 """``python -m worker train|ingest|beat``: one process of the pool, in the foreground."""
 
 import argparse
+import logging
 import signal
 from typing import Any
 
@@ -11,7 +12,8 @@ from core.settings import Settings
 from worker.celery_app import create_celery
 from worker.wiring import Worker, build_ingester, build_trainer
 
-_log = logs.get(__name__)
+# Celery tells of every message at this level; a message is only a wake-up, and the jobs' own lines say what was done.
+_CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 
 
 def main() -> None:
@@ -25,6 +27,8 @@ def main() -> None:
     role = parser.parse_args().role
     settings = Settings()
     logs.configure(settings)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     if role == "beat":
         _run_beat(settings)
     else:
@@ -60,6 +64,7 @@ def _run_worker(worker: Worker) -> None:
         without_mingle=True,
         without_heartbeat=True,
         optimization="fair",
+        quiet=True,
     ).start()
     worker.presence.leave()
     if worker.trainers is not None:

@@ -97,14 +97,14 @@ class Reporter:
 
 
 def _train(order: dict[str, Any], reporter: Reporter) -> None:
-    from core.domain import training_config  # noqa: PLC0415 - see main
+    from core.domain.training_options import TrainingConfig  # noqa: PLC0415 - see main
     from core.training.contract import TrainingJob  # noqa: PLC0415 - see main
     from core.training.trainer import train  # noqa: PLC0415 - see main
 
     try:
         result = train(
             TrainingJob(
-                config=training_config.load(order["config"]),
+                config=TrainingConfig.model_validate(order["config"]),
                 pack=Path(order["pack"]),
                 work_dir=Path(order["work_dir"]),
                 device=order["device"],

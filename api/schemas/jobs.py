@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ModelWrapValidatorHandler, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, StringConstraints, ValidationError, model_validator
 
 from api.faults import list_faults
 from api.schemas.base import LARGEST_INTEGER, Id, Moment, Name, PageQuery, Query, Shape, Wanted
@@ -91,6 +91,16 @@ class LogQuery(Query):
 
     after: Annotated[int, Field(ge=0, le=LARGEST_INTEGER, description="Only lines after the one with this id.")] = 0
     limit: Annotated[int, Field(ge=1, le=MOST_LOG_LINES, description="Most lines.")] = MOST_LOG_LINES
+
+
+class EventHeader(BaseModel):
+    """Where a stream of events goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    last_event_id: Annotated[
+        str | None, Field(alias="Last-Event-ID", description="The last id that was seen; later events follow.")
+    ] = None
 
 
 class Progress(Shape):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.base import Query, Shape
 from core.db.rows import ArtifactRow
+from core.inference.predictions import Prediction
 
 
 class PredictQuery(Query):
@@ -40,23 +41,6 @@ class Artifact(Shape):
     media_type: str
     size_bytes: int
     sha256: str
-
-
-class ClassProbability(Shape):
-    """One of the most probable classes of an image."""
-
-    class_name: Annotated[str, Field(alias="class")]
-    probability: float
-
-
-class Prediction(Shape):
-    """What the model takes one image for."""
-
-    filename: str
-    class_name: Annotated[str, Field(alias="class")]
-    class_index: int
-    confidence: float
-    top: list[ClassProbability]
 
 
 class Predictions(Shape):

@@ -1,0 +1,1 @@
+"""Reading archives of images under limits: checks, decoding, packs and the cache of packs."""

@@ -87,7 +87,7 @@ def _detect_kind(head: bytes, *, is_packed: bool) -> ArchiveKind:
         _refuse("the archive is empty")
     if is_packed:
         _refuse("the gzip file holds no tar archive")
-    _refuse(f"the file is {other}; {_ACCEPTED}" if other else f"the file is no archive of a known kind; {_ACCEPTED}")
+    return _refuse(f"the file is {other or 'no archive of a known kind'}; {_ACCEPTED}")
 
 
 def _refuse(detail: str) -> NoReturn:

@@ -14,6 +14,7 @@ from core.datasets.members import FaultList
 from core.datasets.packs import CHANNELS
 from core.domain.datasets import ColorMode
 
+MAX_CRASHES = 20
 OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, 0–1."""
 
@@ -59,6 +60,7 @@ class Findings:
         self.previews: dict[int, Preview] = {}
         self._job = job
         self._faults = FaultList()
+        self._crashes = 0
         self._reasons: dict[str, str] = {}
         self._regions: list[_Region] = []
 
@@ -91,7 +93,7 @@ class Findings:
 
     def _take(self, chunk: Chunk, result: ChunkResult | None) -> None:
         if result is None:
-            self.rejected[chunk.first] = CRASHED
+            self._note_crash(chunk)
             return
         span = slice(chunk.first, chunk.first + len(chunk.members))
         self.accepted[span] = result.accepted
@@ -107,6 +109,13 @@ class Findings:
         for index, preview in result.previews.items():
             self.previews[chunk.first + index] = preview
         self._regions.append(_Region(chunk.slot, int(np.count_nonzero(result.accepted)), result.channels))
+
+    def _note_crash(self, chunk: Chunk) -> None:
+        self.rejected[chunk.first] = CRASHED
+        self._crashes += 1
+        if self._crashes > MAX_CRASHES:  # each costs a process, or the time until one counts as hung
+            self._faults.add("", f"more than {MAX_CRASHES} images end the decoder")
+            self._faults.raise_any()
 
     def _index_mode(self, mode: str) -> int:
         if mode not in self.mode_names:

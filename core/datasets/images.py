@@ -23,7 +23,7 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
@@ -104,7 +104,7 @@ def decode(data: bytes, *, max_pixels: int, image_size: int | None = None) -> De
         raise _too_large(max_pixels) from error
     except MemoryError as error:
         raise InvalidError("The image takes more memory than allowed.", code="image_too_large") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InvalidError(
             "The image cannot be read: it is no PNG, JPEG, BMP, GIF, WebP or TIFF.", code="unreadable_image"
         ) from error
@@ -191,9 +191,8 @@ def _lay_over_white(image: Image.Image, mode: str) -> Image.Image:
 def _scale_to_bytes(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F":
-        levels = np.clip(np.nan_to_num(values), 0, 1) * 65_535
-    else:
-        levels = np.clip(values, 0, 65_535)
+        values = np.nan_to_num(values) * 65_535
+    levels = np.clip(values, 0, 65_535)
     return Image.fromarray(((levels.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8))
 
 

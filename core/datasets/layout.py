@@ -10,8 +10,8 @@ from core.datasets.limits import ArchiveLimits
 from core.datasets.members import FaultList, Members
 from core.domain.datasets import SPLITS, Split
 
-IMAGE_SUFFIXES = frozenset("png apng jpg jpeg jpe jfif bmp dib gif webp tif tiff".split())
-_ARCHIVE_SUFFIXES = frozenset("zip tar gz tgz bz2 tbz xz txz zst rar 7z".split())
+IMAGE_SUFFIXES = frozenset(["png", "apng", "jpg", "jpeg", "jpe", "jfif", "bmp", "dib", "gif", "webp", "tif", "tiff"])
+_ARCHIVE_SUFFIXES = frozenset(["zip", "tar", "gz", "tgz", "bz2", "tbz", "xz", "txz", "zst", "rar", "7z"])
 _CLUTTER = frozenset(["__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"])
 _SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -105,7 +105,7 @@ def arrange(members: Members, *, limits: ArchiveLimits) -> Layout:
 
 def _note(name: str) -> int:
     """Return what is known of an entry by its name alone, as an index into `NOTES`; 0 is an image."""
-    folder, _, last = name.rpartition("/")
+    last = name.rpartition("/")[2]
     lower = name.lower()
     if lower.startswith(".") or "/." in lower or "__macosx" in lower or last.lower() in _CLUTTER:
         is_clutter = any(part.startswith(".") or part in _CLUTTER for part in lower.removeprefix("./").split("/"))

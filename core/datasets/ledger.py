@@ -20,7 +20,7 @@ def write_ledger(path: Path, findings: Findings, splits: npt.NDArray[np.int8]) -
     """
     layout, members = findings.layout, findings.archive.members
     columns = (findings.accepted, splits, layout.labels, layout.notes, findings.modes, findings.sizes)
-    counts = {outcome: 0 for outcome in Outcome}
+    counts = dict.fromkeys(Outcome, 0)
     rows = zip(members.names, *(column.tolist() for column in columns), strict=True)
     with path.open("w", encoding="utf-8") as file:
         for position, (name, accepted, split, label, note, mode, (width, height)) in enumerate(rows):

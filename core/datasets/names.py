@@ -1,5 +1,7 @@
-"""The rules for the names of an archive's entries. No name ever becomes a path of this machine; the rules keep
-the ledger unambiguous, and refuse what could harm whoever unpacks the archive elsewhere.
+"""The rules for the names of an archive's entries.
+
+No name ever becomes a path of this machine; the rules keep the ledger unambiguous, and refuse what could harm whoever
+unpacks the archive elsewhere.
 """
 
 import re

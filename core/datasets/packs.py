@@ -234,9 +234,9 @@ def write_pack(
         if not count == len(ends) == len(labels):
             raise ValueError(f"there are {count} images, {len(ends)} paths and {len(labels)} labels")
         small["moments"] = moments.compute()
-        for array in small.values():
-            file.write(array.tobytes())
-            digest.update(array.tobytes())
+        for values in small.values():
+            file.write(values.tobytes())
+            digest.update(values.tobytes())
     temporary.replace(path)
     return digest.hexdigest()
 
@@ -277,7 +277,7 @@ def _make_header(shape: tuple[int, ...], small: dict[str, npt.NDArray[Any]], abo
     offset = 0
     for name, code, form in [
         ("pixels", "U8", shape),
-        *((name, _NAMES[array.dtype], array.shape) for name, array in small.items()),
+        *((name, _NAMES[values.dtype], values.shape) for name, values in small.items()),
     ]:
         end = offset + math.prod(form) * np.dtype(_CODES[code]).itemsize
         entries[name] = {"dtype": code, "shape": list(form), "data_offsets": [offset, end]}

@@ -68,6 +68,8 @@ class DecoderPool(Generic[Task, Answer]):
         self._split = split
         self._stall_seconds = stall_seconds
         self._members: list[_Member[Task]] = []
+        self._waiting: Iterator[Task] = iter(())
+        self._retries: deque[Task] = deque()
         for _ in range(processes):
             self._start()
 
@@ -86,39 +88,48 @@ class DecoderPool(Generic[Task, Answer]):
         Raises:
             OSError: As the work raised it.
         """
-        waiting, retries = iter(tasks), deque[Task]()
-
-        def give_work(member: _Member[Task]) -> None:
-            task = retries.popleft() if retries else next(waiting, None)
-            member.task, member.heard = task, time.monotonic()
-            if task is not None:
-                member.connection.send(task)
-
-        for member in self._members:
-            give_work(member)
+        self._waiting, self._retries = iter(tasks), deque()
+        self._employ_idle()
         while any(member.task is not None for member in self._members):
             for member in self._find_ready():
-                task = member.task
-                assert task is not None
-                try:
-                    answer: Answer | _Failure | None = member.connection.recv()
-                except (EOFError, OSError):
-                    pieces = self._split(task)
-                    retries.extendleft(reversed(pieces))
-                    self._end(member)
-                    give_work(self._start())
-                    if not pieces:
-                        yield task, None
-                    continue
-                if isinstance(answer, _Failure):
-                    raise answer.error
-                member.heard = time.monotonic()
-                if answer is not None:
-                    give_work(member)
-                    yield task, answer
-            for idle in self._members if retries else ():
-                if idle.task is None:
-                    give_work(idle)
+                yield from self._hear(member)
+
+    def _employ_idle(self) -> None:
+        for member in self._members:
+            if member.task is None:
+                self._give_work(member)
+
+    def _give_work(self, member: _Member[Task]) -> None:
+        member.task = self._retries.popleft() if self._retries else next(self._waiting, None)
+        member.heard = time.monotonic()
+        if member.task is not None:
+            member.connection.send(member.task)
+
+    def _hear(self, member: _Member[Task]) -> Iterator[tuple[Task, Answer | None]]:
+        """Take what a member has sent: an answer, a sign of life, a failure, or the end of its connection."""
+        task = member.task
+        assert task is not None
+        try:
+            answer: Answer | _Failure | None = member.connection.recv()
+        except (EOFError, OSError):  # also where it dies in the middle of a message
+            yield from self._replace(member, task)
+            return
+        if isinstance(answer, _Failure):
+            raise answer.error
+        member.heard = time.monotonic()
+        if answer is not None:
+            self._give_work(member)
+            yield task, answer
+
+    def _replace(self, member: _Member[Task], task: Task) -> Iterator[tuple[Task, None]]:
+        """Start a process for one that has ended, and have its task done piece by piece."""
+        pieces = self._split(task)
+        self._retries.extendleft(reversed(pieces))
+        self._end(member)
+        self._start()
+        self._employ_idle()
+        if not pieces:
+            yield task, None
 
     def _find_ready(self) -> list[_Member[Task]]:
         """Wait for members that have sent something or died; one that is silent for too long is killed."""
@@ -127,7 +138,7 @@ class DecoderPool(Generic[Task, Answer]):
         latest = time.monotonic() - self._stall_seconds
         for member in by_connection.values():
             if member.connection not in ready and member.heard < latest:
-                _kill(member.process)
+                member.process.kill()
         return [by_connection[connection] for connection in ready if isinstance(connection, Connection)]
 
     def _start(self) -> _Member[Task]:
@@ -144,14 +155,9 @@ class DecoderPool(Generic[Task, Answer]):
 
     def _end(self, member: _Member[Task]) -> None:
         self._members.remove(member)
-        _kill(member.process)
+        member.process.kill()
         member.process.join()
         member.connection.close()
-
-
-def _kill(process: BaseProcess) -> None:
-    """Kill; stopped or hung, no process can refuse."""
-    process.kill()
 
 
 def _serve(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def choose_previews(layout: Layout) -> npt.NDArray[np.bool_]:
     train = np.flatnonzero(layout.splits == SPLITS.index("train"))
     by_class = train[np.argsort(layout.labels[train], kind="stable")]
     bounds = np.searchsorted(layout.labels[by_class], np.arange(min(form.classes, len(layout.classes)) + 1))
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds.tolist()):
         places = np.linspace(start, end - 1, num=min(form.images, end - start))
         chosen[by_class[places.round().astype(np.int64)]] = True
     return chosen

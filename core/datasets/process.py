@@ -2,7 +2,8 @@
 
 The process is started anew (a fork of a process with many threads may hang), in a session of its own, without the
 platform's settings and secrets (`core.datasets.decoder` is what runs there). It gets one line of JSON on its standard
-input and answers lines on its standard output; when it is silent for too long, or whoever started it ends, it and its decoding processes are killed.
+input and answers lines on its standard output; when it is silent for too long, or whoever started it ends, it and
+its decoding processes are killed.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from core.errors import DatasetRejectedError, Fault, UnavailableError
 from core.settings import Settings
 
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _TICK_SECONDS = 0.5
 _STALL_SHARE = 1 / 3
 
@@ -119,7 +120,7 @@ def _run(
 def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     root = Path(__file__).parents[2]
-    return subprocess.Popen(  # noqa: S603 - our own module, and nothing a client sends is an argument
+    return subprocess.Popen(
         [sys.executable, "-m", "core.datasets.decoder"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -332,7 +332,7 @@ def _check_local_header(read_at: ReadAt, member: Member) -> int:
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
         raise StructureError("the entry has no local header where the directory says")
     _, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = _LOCAL.unpack(header)
-    content_start = member.start + _LOCAL.size + name_length + extra_length
+    content_start: int = member.start + _LOCAL.size + name_length + extra_length
     if content_start + member.packed > member.end:
         raise StructureError("the entry overlaps another")
     raw_name = read_at(member.start + _LOCAL.size, name_length)

@@ -119,7 +119,7 @@ def test_log_lines_are_asked_for_until_there_are_no_more(client, platform):
 
 def test_log_lines_that_do_not_go_on_end(client, platform):
     platform.on("GET", "/jobs/job_1/logs", {"items": [{"id": 4}]})
-    assert len(client.jobs.logs("job_1")) == 2
+    assert len(client.jobs.logs("job_1")) == 1
 
 
 def test_a_list_that_is_none_is_an_unexpected_answer(client, platform):

@@ -61,3 +61,10 @@ def test_a_second_start_replaces_the_configuration(make, tmp_path):
     text = (tmp_path / "redis" / "redis.conf").read_text()
     assert "secret-word" not in text
     assert "port 7001" in text
+
+
+@pytest.mark.parametrize("url", ["http://secret-word@here", "redis://here:secret-word/0"])
+def test_a_url_that_is_no_redis_is_refused_without_being_shown(url):
+    with pytest.raises(StartError, match="LENET_REDIS_URL cannot be read") as raised:
+        redis_server.complaint(url)
+    assert "secret-word" not in raised.value.detail

@@ -1,3 +1,6 @@
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from core.settings import Settings
@@ -48,3 +51,18 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(tmp_path):
     place = f"sqlite:///{tmp_path}/no/such/folder/lenet.db"
     with pytest.raises(StartError, match=r"no/such/folder/lenet\.db cannot be used: unable to open"):
         prepare_database(Settings(data_dir=tmp_path, database_url=place))
+
+
+def test_a_database_url_that_cannot_be_read_is_not_shown(tmp_path):
+    with pytest.raises(StartError, match="of LENET_DATABASE_URL cannot be used") as raised:
+        prepare_database(Settings(data_dir=tmp_path, database_url="secret-word"))
+    assert "secret-word" not in raised.value.detail
+
+
+def test_a_schema_of_a_later_version_is_refused_and_stays_as_it_is(settings, tmp_path):
+    prepare_database(settings)
+    with closing(sqlite3.connect(tmp_path / "lenet.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'later'")
+        database.commit()
+    with pytest.raises(StartError, match=r"cannot be used: .*later"):
+        prepare_database(settings)

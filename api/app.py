@@ -1,0 +1,38 @@
+"""The application: routes on ports, with every convention installed once."""
+
+from flask_openapi import OpenAPI
+
+from api import auth, bodies, documents, errors, headers, request_ids, routing
+from api.ports import Ports, attach
+from api.routes import datasets, health, jobs, keys, platform, results
+from api.schemas.problems import Problem
+
+
+def create_app(ports: Ports) -> OpenAPI:
+    """Return the application that stands on ``ports``."""
+    app = OpenAPI(
+        "api",
+        info=documents.INFO,
+        security_schemes=documents.SECURITY_SCHEMES,
+        validation_error_model=Problem,
+        validation_error_callback=errors.refuse_values,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.openapi_version = documents.VERSION
+    app.request_class = bodies.StrictRequest
+    attach(app, ports)
+    routing.install(app)
+    errors.install(app)
+    headers.install(app)
+    request_ids.install(app)
+    auth.install(
+        app,
+        first_key=auth.FirstKey(ports.sessions, ports.settings.api_key),
+        notes=auth.UseNotes(ports.sessions),
+    )
+    bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
+    for resource in (datasets, jobs, results, keys, platform, health):
+        app.register_api(resource.routes)
+    app.register_blueprint(documents.create_blueprint())
+    return app

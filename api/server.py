@@ -1,0 +1,124 @@
+"""The server: ``python -m api.server`` serves the application under gunicorn until a signal ends it."""
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import gunicorn.http.wsgi
+from gunicorn.app.base import BaseApplication
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+from api.ports import find_ports
+from core import logs
+from core.settings import Settings
+
+_GRACEFUL_SECONDS = 8
+_SILENT_SECONDS = 60
+_KEEP_ALIVE_SECONDS = 15
+_BACKLOG = 512
+_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - gunicorn makes an unnamed file in it for each process
+_log = logs.get(__name__)
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+class PlainLogger(Logger):
+    """Hands gunicorn's lines to this process's logging, in place of files and forms of its own."""
+
+    def setup(self, cfg: Config) -> None:
+        """Leave every handler to the root."""
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+        self.error_log.setLevel(logging.WARNING)
+
+
+class Server(BaseApplication):
+    """gunicorn with threads, set up by the settings, on a socket that is open already."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set what gunicorn is to do."""
+        options: dict[str, Any] = {
+            "bind": f"fd://{self._listener.detach()}",
+            "worker_class": "gthread",
+            "workers": self._settings.api_processes,
+            "threads": self._settings.api_threads,
+            "timeout": _SILENT_SECONDS,
+            "graceful_timeout": _GRACEFUL_SECONDS,
+            "keepalive": _KEEP_ALIVE_SECONDS,
+            "worker_tmp_dir": str(_MEMORY_FOLDER) if os.access(_MEMORY_FOLDER, os.W_OK) else None,
+            "control_socket_disable": True,
+            "logger_class": PlainLogger,
+            "post_worker_init": _tell_streams_when_to_end,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Return the application; called in each process."""
+        from api.wiring import create  # noqa: PLC0415 - only the processes that answer need what it imports
+
+        return create()
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        ListenError: The address is taken, or is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(
+            f"{host}:{port} cannot be listened on ({error.strerror or error}). "
+            "Stop what listens there, or choose another port with LENET_API_PORT."
+        ) from error
+    return listener
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it; raises `ListenError`."""
+    logs.configure(settings)
+    # Which server answers is nobody's business.
+    gunicorn.http.wsgi.Response.default_headers = _default_headers
+    listener = open_listener(settings.api_host, settings.api_port)
+    _log.info("listening", host=settings.api_host, port=listener.getsockname()[1])
+    Server(settings, listener).run()
+
+
+def main() -> int:
+    """Serve by the environment's settings and return the exit status."""
+    try:
+        serve(Settings())
+    except ListenError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _tell_streams_when_to_end(worker: Worker) -> None:
+    """Let open event streams end with the process: otherwise each would hold it up for the whole grace."""
+    find_ports(worker.wsgi).streams.serving = lambda: bool(worker.alive)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+
+import pytest
+
+from core.errors import InvalidError
+from core.inference import predictions as module
+from core.inference.predictions import predict_images
+from core.inference.predictor import Predictor
+
+LIMIT = 100_000
+
+
+@pytest.fixture
+def predictor(model):
+    return Predictor(model)
+
+
+def test_an_answer_has_the_contracts_shape(predictor, make_image):
+    (prediction,) = predict_images(predictor, [("a.png", make_image())], top_k=2, max_pixels=LIMIT)
+    answer = prediction.model_dump()
+    assert list(answer) == ["filename", "class", "class_index", "confidence", "top"]
+    assert answer["filename"] == "a.png"
+    assert predictor.classes[answer["class_index"]] == answer["class"] == answer["top"][0]["class"]
+    assert answer["confidence"] == answer["top"][0]["probability"] >= answer["top"][1]["probability"]
+    assert len(answer["top"]) == 2
+
+
+def test_answers_come_in_the_order_sent(predictor, make_image, monkeypatch):
+    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 2)
+    sent = [(f"{seed}.png", make_image(seed)) for seed in range(5)]
+    together = predict_images(predictor, sent, top_k=3, max_pixels=LIMIT)
+    alone = [predict_images(predictor, [image], top_k=3, max_pixels=LIMIT)[0] for image in sent]
+    assert [answer.filename for answer in together] == [filename for filename, _ in sent]
+    for one, other in zip(together, alone, strict=True):
+        assert one.class_name == other.class_name
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-6)
+
+
+def test_images_of_any_size_and_mode_are_taken(make_model, make_image):
+    sent = [
+        ("small", make_image(size=(5, 9))),
+        ("rgb", make_image(size=(300, 20), mode="RGB")),
+        ("alpha", make_image(mode="RGBA")),
+        ("jpeg", make_image(size=(64, 64), kind="JPEG")),
+    ]
+    for color_mode in ("grayscale", "rgb"):
+        predictor = Predictor(make_model(color_mode=color_mode))
+        assert len(predict_images(predictor, sent, top_k=1, max_pixels=LIMIT)) == 4
+
+
+def test_more_ranks_than_classes_are_all_classes(predictor, make_image):
+    (prediction,) = predict_images(predictor, [("a", make_image())], top_k=50, max_pixels=LIMIT)
+    assert {ranked.class_name for ranked in prediction.top} == set(predictor.classes)
+    assert sum(ranked.probability for ranked in prediction.top) == pytest.approx(1)
+
+
+def test_every_bad_image_is_named(predictor, make_image, monkeypatch):
+    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 2)
+    sent = [
+        ("good.png", make_image()),
+        ("text.png", b"no image"),
+        ("good2.png", make_image()),
+        ("large.png", make_image(size=(400, 400))),
+        ("empty.png", b""),
+    ]
+    with pytest.raises(InvalidError) as caught:
+        predict_images(predictor, sent, top_k=1, max_pixels=LIMIT)
+    faults = caught.value.faults
+    assert [fault.pointer for fault in faults] == ["/image/1", "/image/3", "/image/4"]
+    assert [fault.detail.split(":")[0] for fault in faults] == ["text.png", "large.png", "empty.png"]
+
+
+def test_no_images_give_no_answers(predictor):
+    assert predict_images(predictor, [], top_k=1, max_pixels=LIMIT) == []
+
+
+def test_prediction_loads_no_torch():
+    script = "import core.inference.cache, core.inference.predictions, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
