@@ -43,6 +43,11 @@ def attach(app: Flask, ports: Ports) -> None:
     app.extensions[_EXTENSION] = ports
 
 
+def find_ports(app: Flask) -> Ports:
+    """Return the ports that an application stands on."""
+    return cast("Ports", app.extensions[_EXTENSION])
+
+
 def ports() -> Ports:
     """Return the ports of the application that answers this request."""
-    return cast("Ports", current_app.extensions[_EXTENSION])
+    return find_ports(current_app)

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gunicorn.http.wsgi
 from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
 from api.ports import find_ports
@@ -98,8 +98,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 def serve(settings: Settings) -> None:
     """Serve until a signal ends it; raises `ListenError`."""
     logs.configure(settings)
-    # Which server answers is nobody's business.
-    gunicorn.http.wsgi.Response.default_headers = _default_headers
+    _hide_banner()
     listener = open_listener(settings.api_host, settings.api_port)
     _log.info("listening", host=settings.api_host, port=listener.getsockname()[1])
     Server(settings, listener).run()
@@ -113,6 +112,16 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _hide_banner() -> None:
+    """Leave out the ``Server`` header, for which gunicorn has no setting: what answers is nobody's business."""
+    given = wsgi.Response.default_headers
+
+    def default_headers(response: wsgi.Response) -> list[str]:
+        return [line for line in given(response) if not line.startswith("Server:")]
+
+    wsgi.Response.default_headers = default_headers
 
 
 def _tell_streams_when_to_end(worker: Worker) -> None:

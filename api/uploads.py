@@ -13,6 +13,7 @@ from core import logs
 from core.db.engine import transaction
 from core.errors import InvalidError, LenetError, NotFoundError
 from core.services.datasets import get_dataset
+from core.storage.keys import dataset_prefix
 from core.storage.store import StoredObject
 
 RAW_MEDIA_TYPES = (
@@ -59,7 +60,6 @@ def store_upload(upload: Upload, key: str, *, max_bytes: int) -> StoredObject:
     """Put an archive into the store; raises as `core.storage.store.ObjectStore.put`, and `InvalidError` if empty."""
     stored = ports().store.put(key, upload.source, size_bytes=upload.size_bytes, max_bytes=max_bytes)
     if not stored.size_bytes:
-        discard(key)
         raise InvalidError("The archive is empty.", code="empty_archive")
     return stored
 
@@ -87,10 +87,10 @@ def discard_prefix(prefix: str) -> None:
 
 
 @contextmanager
-def discard_unless_kept(tenant_id: str, dataset_id: str, key: str) -> Iterator[None]:
-    """Delete an archive at the end of the block, unless a dataset stands for it then.
+def discard_unless_kept(tenant_id: str, dataset_id: str) -> Iterator[None]:
+    """Delete what was stored for a dataset at the end of the block, unless a row stands for it then.
 
-    None does where the same bytes were there, an earlier answer was given again, or the commit failed. A commit
+    None does where the upload was refused, the same bytes were there, or the commit failed. A commit
     whose answer was lost may have happened, so it is the database that is asked.
     """
     try:
@@ -100,6 +100,6 @@ def discard_unless_kept(tenant_id: str, dataset_id: str, key: str) -> Iterator[N
             with transaction(ports().sessions, read_only=True) as session:
                 get_dataset(session, tenant_id, dataset_id)
         except NotFoundError:
-            discard(key)
+            discard_prefix(dataset_prefix(tenant_id, dataset_id))
         except LenetError as error:
-            _log.warning("an object may stay behind", key=key, reason=error.detail)
+            _log.warning("an object may stay behind", dataset=dataset_id, reason=error.detail)

@@ -9,7 +9,8 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -48,7 +49,6 @@ def start_platform(folder: Path) -> Iterator[Client]:
 def main(arguments: Sequence[str] | None = None, *, start: Start = start_platform) -> int:
     """Run the demo by the command line, on what ``start`` starts, and return its exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
     console = render.open_console()
     with tempfile.TemporaryDirectory(prefix="lenet-demo-") as name:
         folder = Path(name)
@@ -107,9 +107,9 @@ def _gather(
     best = max(trained, key=lambda one: one.accuracy or 0.0)
     parts: list[RenderableType] = [_results(trained)]
     if best.report:
-        found = pool.predict_unseen(client, best.job, archive, folder)
-        files = pool.download_models(client, best.job, output)
-        parts += [Text(), _predictions(found, by=best.job.name or ""), Text(), _files(files)]
+        if found := pool.predict_unseen(client, best.job, archive, folder):
+            parts += [Text(), _predictions(found, by=best.job.name or "")]
+        parts += [Text(), _files(pool.download_models(client, best.job, output))]
     return Group(*parts)
 
 
@@ -184,4 +184,5 @@ def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -46,14 +46,14 @@ def _run_beat(settings: Settings) -> None:
 def _run_worker(worker: Worker) -> None:
     """Start Celery's consumer; SIGTERM and SIGINT let running jobs write a checkpoint and go back to the queue."""
 
-    @signals.worker_shutting_down.connect(weak=False)
     def close(**_: Any) -> None:
         worker.slots.closing.set()
 
-    @signals.worker_ready.connect(weak=False)
     def ready(**_: Any) -> None:
         worker.presence.start()
 
+    signals.worker_shutting_down.connect(close, weak=False)
+    signals.worker_ready.connect(ready, weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # The root logger is set up already.
     worker.app.Worker(
         pool_cls="threads",

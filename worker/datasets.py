@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.datasets.process import run_ingest
-
 from core import logs
 from core.datasets.packs import digest_of
+from core.datasets.process import run_ingest
 from core.db.engine import transaction
 from core.domain.datasets import LedgerEntry, Manifest
 from core.errors import DatasetRejectedError, LeaseLostError, LenetError

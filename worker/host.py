@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from core.datasets.cache import PackCache
-
 from core.db.engine import Sessions
 from core.services.messages import Sender
 from core.settings import Settings

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.datasets.process import run_build_pack
-
 from core.db.engine import transaction
 from core.db.rows import DatasetRow, PackRow
 from core.domain.datasets import ColorMode

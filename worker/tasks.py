@@ -22,18 +22,20 @@ def register_tasks(app: Celery, host: Host, slots: Slots) -> None:
 
 
 def _register_fill(app: Celery, name: str, slots: Slots) -> None:
-    @app.task(name=name)
     def fill(resource_id: str) -> None:  # noqa: ARG001 - the message's body; the next row is whichever SQL says
         try:
             slots.fill()
         except LenetError as error:
             _log.warning("the wake-up led to nothing", detail=error.detail)
 
+    app.task(name=name)(fill)
+
 
 def _register_sweep(app: Celery, host: Host) -> None:
-    @app.task(name=tasks.SWEEP)
     def sweep_once() -> None:
         try:
             sweep(host)
         except LenetError as error:
             _log.warning("the sweep will be tried again", detail=error.detail)
+
+    app.task(name=tasks.SWEEP)(sweep_once)

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from celery import Celery
-from core.datasets.cache import PackCache
 from redis import Redis
 
+from core.datasets.cache import PackCache
 from core.db.engine import open_sessions
 from core.db.wiring import open_database
 from core.domain import tasks

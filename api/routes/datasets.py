@@ -25,6 +25,7 @@ from core.domain.identifiers import new_id
 from core.errors import ConflictError
 from core.services import datasets
 from core.storage import keys
+from core.storage.store import StoredObject
 
 routes = APIBlueprint(
     "datasets",
@@ -48,26 +49,25 @@ _ARCHIVES = {b"PK": ("zip", "application/zip"), b"\x1f\x8b": ("tar.gz", "applica
 def upload_dataset(header: Creation, query: UploadQuery) -> Response:
     """Upload an archive; it is read in the background. The same bytes again give the dataset that is there."""
     tenant_id, dataset_id = principal().tenant_id, new_id("ds")
-    key = keys.dataset_archive(tenant_id, dataset_id)
     max_bytes = ports().settings.max_upload_bytes
     upload = open_upload(strict_request(), max_bytes=max_bytes)
-    archive = store_upload(upload, key, max_bytes=max_bytes)
-
-    def work(session: Session) -> Created:
-        row, wake_ups = datasets.register_dataset(
-            session,
-            tenant_id,
-            dataset_id,
-            name=query.name or name_of(upload),
-            archive=archive,
-            request_id=request_id(),
+    name = query.name or name_of(upload)
+    with discard_unless_kept(tenant_id, dataset_id):
+        archive = store_upload(upload, keys.dataset_archive(tenant_id, dataset_id), max_bytes=max_bytes)
+        given = create(
+            header,
+            content=archive.sha256.encode(),
+            work=lambda session: _register(session, archive, dataset_id=dataset_id, name=name),
         )
-        status = 202 if row.id == dataset_id else 200
-        return Created(shape_dataset(row), status, f"{BASE_PATH}/datasets/{row.id}", tuple(wake_ups))
-
-    with discard_unless_kept(tenant_id, dataset_id, key):
-        given = create(header, content=archive.sha256.encode(), work=work)
     return answer_again(given.body, status=given.status, location=given.location)
+
+
+def _register(session: Session, archive: StoredObject, *, dataset_id: str, name: str) -> Created:
+    row, wake_ups = datasets.register_dataset(
+        session, principal().tenant_id, dataset_id, name=name, archive=archive, request_id=request_id()
+    )
+    status = 202 if row.id == dataset_id else 200
+    return Created(shape_dataset(row), status, f"{BASE_PATH}/datasets/{row.id}", tuple(wake_ups))
 
 
 @routes.get("/datasets", responses={200: Page[Dataset]})

@@ -34,6 +34,13 @@ def command(*arguments):
     return [sys.executable, "-m", "embedded", "up", *map(str, arguments)]
 
 
+def command_line(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # A zombie is one of them.
+        return ""
+
+
 @dataclass
 class Platform:
     process: subprocess.Popen
@@ -57,7 +64,7 @@ class Platform:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def find(self, words):
-        return next(process for process in self.everything() if words in " ".join(process.cmdline()))
+        return [process for process in self.everything() if words in command_line(process)]
 
     def interrupt(self):
         self.process.send_signal(signal.SIGINT)
@@ -164,11 +171,11 @@ def test_a_redis_that_does_not_answer_gets_one_line_without_its_password(tmp_pat
 @pytest.mark.parametrize("words", ["redis.conf", *NAMES.values()])
 def test_what_is_killed_comes_back(platform, words):
     killed = platform.find(words)
-    killed.kill()
+    killed[0].kill()
 
     def is_back():
-        again = [process for process in platform.everything() if words in " ".join(process.cmdline())]
-        return again and killed not in again and platform.request("/readyz")[0] == 200
+        present = platform.find(words)
+        return present and killed[0] not in present and platform.request("/readyz")[0] == 200
 
     wait_until(is_back)
 
