@@ -8,7 +8,7 @@ from client.answers import PAGE_ITEMS, follow, parse, parse_items, poll, to_segm
 from client.errors import DamagedDownloadError, InputError, JobCancelledError, JobFailedError
 from client.files import replacing
 from client.transport import Call, OnProgress, Part, Transport
-from client.types import Artifact, Epoch, Job, LogLine, Page, Plan, Prediction, Report
+from client.types import Artifact, Attempt, Epoch, Job, LogLine, Page, Plan, Prediction, Report
 
 PREDICT_TIMEOUT_SECONDS = 120.0
 IMAGES_OF_ONE_REQUEST = 100
@@ -86,6 +86,10 @@ class Jobs:
     def epochs(self, job_id: str) -> Sequence[Epoch]:
         """Return every epoch so far, oldest first."""
         return parse_items(Epoch, self._fetch(job_id, "epochs"))
+
+    def attempts(self, job_id: str) -> Sequence[Attempt]:
+        """Return the workers' holds on a job and why each ended, oldest first."""
+        return parse_items(Attempt, self._fetch(job_id, "attempts"))
 
     def logs(self, job_id: str, *, after: int = 0) -> Sequence[LogLine]:
         """Return the worker's log lines of a job, oldest first: those after the one with the id ``after``."""

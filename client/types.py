@@ -192,6 +192,20 @@ class Epoch(Value):
     finished_at: datetime | None = None
 
 
+class Attempt(Value):
+    """One worker's hold on a job; ``end`` says why it ended, ``None`` while it lasts."""
+
+    attempt: int
+    worker: str | None = None
+    device: str | None = None
+    started_at: datetime | None = None
+    resumed_from_epoch: int | None = None
+    ended_at: datetime | None = None
+    end: str | None = None
+    exit_code: int | None = None
+    detail: str | None = None
+
+
 class LogLine(Value):
     """One line of the worker's log about a job; ``id`` is what ``after`` takes."""
 

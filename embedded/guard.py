@@ -1,7 +1,8 @@
 """The guard: a small process that outlives a killed supervisor and stops what that one left running.
 
-The supervisor tells it over a pipe which sessions it starts and which have ended. When the pipe closes, whatever is
-left gets SIGTERM and, after a grace, SIGKILL. It holds the data directory's lock until all of that is done, so that
+The supervisor tells it over a pipe which sessions it starts and which have ended. When the pipe closes, what is left is
+stopped in the supervisor's own order, by SIGTERM and, after a grace, SIGKILL: a worker whose Redis goes first does not
+stop well. It holds the data directory's lock until all of that is done, so that
 no second Redis ever opens the files of the first. It runs as a plain script on the standard library, which starts
 in some hundredths of a second.
 """
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -30,9 +31,9 @@ class Guard:
             command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=() if lock is None else (lock,)
         )
 
-    def watch(self, session: int) -> None:
-        """Have the processes of ``session`` ended, should this process be killed."""
-        self._tell(f"+{session}\n")
+    def watch(self, session: int, stage: int) -> None:
+        """Have the processes of ``session`` ended, should this process be killed; those of the highest stage first."""
+        self._tell(f"+{session} {stage}\n")
 
     def forget(self, session: int) -> None:
         """Leave ``session`` alone from now on: it has ended, and its number may come again."""
@@ -84,8 +85,14 @@ def send(signal_number: int, sessions: Collection[int]) -> list[int]:
     return alive
 
 
-def end(sessions: Collection[int], *, grace_seconds: float) -> None:
-    """End all processes of the sessions: SIGTERM, then SIGKILL for those that outlast the grace."""
+def end(stages: Mapping[int, int], *, grace_seconds: float) -> None:
+    """End all processes of the sessions, given with the stage of each: the highest stage first."""
+    for stage in sorted(set(stages.values()), reverse=True):
+        _end_stage([session for session in stages if stages[session] == stage], grace_seconds)
+
+
+def _end_stage(sessions: Collection[int], grace_seconds: float) -> None:
+    """End sessions together: SIGTERM, then SIGKILL for those that outlast the grace."""
     send(signal.SIGTERM, sessions)
     deadline = time.monotonic() + grace_seconds
     while any(members(session) for session in sessions) and time.monotonic() < deadline:
@@ -94,13 +101,16 @@ def end(sessions: Collection[int], *, grace_seconds: float) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def watched(lines: Iterable[str]) -> set[int]:
-    """Read what the supervisor tells until it is silent for ever, and return the sessions that it left."""
-    sessions: set[int] = set()
+def watched(lines: Iterable[str]) -> dict[int, int]:
+    """Read what the supervisor tells until it is silent for ever, and return the sessions that it left, by stage."""
+    stages: dict[int, int] = {}
     for line in lines:
-        change = sessions.add if line[0] == "+" else sessions.discard
-        change(int(line[1:]))
-    return sessions
+        session, *stage = (int(word) for word in line[1:].split())
+        if stage:
+            stages[session] = stage[0]
+        else:
+            stages.pop(session, None)
+    return stages
 
 
 if __name__ == "__main__":

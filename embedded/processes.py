@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from embedded import guard
@@ -56,11 +56,12 @@ class _Run:
     """A program's present process, and what became of the ones before."""
 
     program: Program
+    stage: int
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
-    log_start: int = field(default=0)
+    log_start: int = 0
 
 
 class Supervisor:
@@ -80,7 +81,7 @@ class Supervisor:
 
     def start(self, programs: Sequence[Program]) -> None:
         """Start a stage of programs. Later stages stand on earlier ones, and are stopped before them."""
-        stage = [_Run(program) for program in programs]
+        stage = [_Run(program, len(self._stages)) for program in programs]
         self._stages.append(stage)
         for run in stage:
             self._spawn(run)
@@ -130,7 +131,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._guard.watch(run.process.pid)
+        self._guard.watch(run.process.pid, run.stage)
         run.started_at = time.monotonic()
 
     def _note_death(self, run: _Run, code: int, *, give_up: bool) -> None:

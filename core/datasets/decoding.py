@@ -1,6 +1,7 @@
 """The work of a decoding process: a run of entries becomes pixels in a shared file, and a few arrays about them."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -13,7 +14,9 @@ from PIL import Image
 from core.datasets import images
 from core.datasets.archives import Archive, ArchiveKind, MemberReader, read_part
 from core.datasets.members import Beat, Member, Members, StructureError
+from core.datasets.packs import CHANNELS
 from core.datasets.pool import DecoderPool
+from core.datasets.small_images import PackedRows, decode_rows, drop_colors, resize_many, unpack_png
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
 
@@ -170,68 +173,80 @@ class _ChunkDecoder:
     """Collects the images of one chunk."""
 
     def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
-        self._wanted = chunk.wanted.tolist()
-        self._previewed = chunk.previewed.tolist()
-        self._indices: list[int] = []
-        self._pixels: list[npt.NDArray[np.uint8]] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._colored: list[bool] = []
-        self._modes: list[str] = []
-        self._digests: list[bytes] = []
-        self._file_digests: list[bytes] = []
+        count = len(chunk.members)
+        self._job = chunk.job
+        self._slot = chunk.slot
+        self._wanted: list[bool] = chunk.wanted.tolist()
+        self._previewed: list[bool] = chunk.previewed.tolist()
+        self._pixels: list[npt.NDArray[np.uint8] | None] = [None] * count
+        self._small: dict[tuple[str, tuple[int, int]], list[tuple[int, PackedRows]]] = defaultdict(list)
+        self._modes = [""] * count
+        self._colored = np.zeros(count, np.bool_)
+        self._sizes = np.zeros((count, 2), np.int32)
+        self._digests = np.zeros(count, np.uint64)
+        self._file_digests = np.zeros(count, np.uint64)
         self._rejected: dict[int, str] = {}
         self._faults: dict[int, str] = {}
         self._previews: dict[int, Preview] = {}
 
     def take(self, index: int, member: Member, read: MemberReader) -> None:
-        """Read one entry; decode it if it is wanted."""
+        """Read one entry; decode it if it is wanted, a small one later with others of its kind."""
         try:
             data = read(member, self._wanted[index])
-            if self._wanted[index]:
+            if not self._wanted[index]:
+                return
+            self._file_digests[index] = _digest(data, person=_SPLIT_SEED)
+            small = unpack_png(data)
+            if small is None:
                 self._decode(index, data)
+            else:
+                self._small[small.mode, small.size].append((index, small))
         except StructureError as error:
             self._faults[index] = error.detail
         except InvalidError as error:
             self._rejected[index] = error.detail
 
     def _decode(self, index: int, data: bytes) -> None:
-        job = self._chunk.job
+        job = self._job
         decoded = images.decode(data, max_pixels=job.max_pixels, image_size=job.image_size)
         image = decoded.image
-        pixels = images.to_array(
-            image, image_size=job.image_size, color_mode=job.color_mode or images.color_mode_of(image)
-        )
-        self._indices.append(index)
-        self._pixels.append(pixels)
-        self._sizes.append(decoded.size)
-        self._colored.append(image.mode != "L")
-        self._modes.append(decoded.mode)
-        self._digests.append(blake2b(image.tobytes(), digest_size=8, salt=b"%dx%d" % image.size).digest())
-        self._file_digests.append(blake2b(data, digest_size=8, person=_SPLIT_SEED).digest())
+        mode = job.color_mode or images.color_mode_of(image)
+        self._pixels[index] = images.to_array(image, image_size=job.image_size, color_mode=mode)
+        self._modes[index] = decoded.mode
+        self._colored[index] = image.mode != "L"
+        self._sizes[index] = decoded.size
+        self._digests[index] = _digest(image.tobytes(), salt=b"%dx%d" % image.size)
         if self._previewed[index]:
             self._previews[index] = _make_preview(image, job.preview_side)
 
+    def _decode_small(self, mode: str, size: tuple[int, int], found: list[tuple[int, PackedRows]]) -> None:
+        pixels = decode_rows([rows for _, rows in found])
+        indices = [index for index, _ in found]
+        for index, own in zip(indices, pixels, strict=True):
+            self._modes[index] = mode
+            self._digests[index] = _digest(own.data, salt=b"%dx%d" % size)
+            if self._previewed[index]:
+                image = Image.fromarray(own[..., 0] if mode == "L" else own)
+                self._previews[index] = _make_preview(image, self._job.preview_side)
+        self._colored[indices] = mode != "L"
+        self._sizes[indices] = size
+        if self._job.color_mode == "grayscale" and mode != "L":
+            pixels = drop_colors(pixels)
+        resized = resize_many(pixels, self._job.image_size)
+        for index, own in zip(indices, resized, strict=True):
+            self._pixels[index] = own
+
     def finish(self) -> ChunkResult:
-        """Write the pixels and return what is known."""
-        count = len(self._wanted)
-        accepted = np.zeros(count, np.bool_)
-        accepted[self._indices] = True
-        colored = np.zeros(count, np.bool_)
-        colored[self._indices] = self._colored
-        sizes = np.zeros((count, 2), np.int32)
-        digests, file_digests = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
-        if self._indices:
-            sizes[self._indices] = self._sizes
-            digests[self._indices] = np.frombuffer(b"".join(self._digests), ">u8")
-            file_digests[self._indices] = np.frombuffer(b"".join(self._file_digests), ">u8")
+        """Decode what waits, write the pixels, and return what is known."""
+        for (mode, size), found in self._small.items():
+            self._decode_small(mode, size, found)
         return ChunkResult(
-            accepted=accepted,
-            colored=colored,
-            sizes=sizes,
-            modes=self._modes,
-            digests=digests,
-            file_digests=file_digests,
+            accepted=np.array([pixels is not None for pixels in self._pixels], np.bool_),
+            colored=self._colored,
+            sizes=self._sizes,
+            modes=[mode for mode in self._modes if mode],
+            digests=self._digests,
+            file_digests=self._file_digests,
             channels=self._write(),
             rejected=self._rejected,
             faults=self._faults,
@@ -240,20 +255,26 @@ class _ChunkDecoder:
 
     def _write(self) -> int:
         """Write the pixels into the spool; return their channels."""
-        channels = max((pixels.shape[2] for pixels in self._pixels), default=1)
+        found = [pixels for pixels in self._pixels if pixels is not None]
+        channels = (
+            CHANNELS[self._job.color_mode] if self._job.color_mode else max((p.shape[2] for p in found), default=1)
+        )
         block = b"".join(
             (pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)).tobytes()
-            for pixels in self._pixels
+            for pixels in found
         )
-        job = self._chunk.job
-        file = os.open(job.spool, os.O_WRONLY)
+        file = os.open(self._job.spool, os.O_WRONLY)
         try:
-            written, start = 0, self._chunk.slot * job.image_size**2 * 3
+            written, start = 0, self._slot * self._job.image_size**2 * 3
             while written < len(block):
                 written += os.pwrite(file, block[written:], start + written)
         finally:
             os.close(file)
         return channels
+
+
+def _digest(data: bytes | memoryview, *, salt: bytes = b"", person: bytes = b"") -> int:
+    return int.from_bytes(blake2b(data, digest_size=8, salt=salt, person=person).digest(), "big")
 
 
 def _make_preview(image: Image.Image, side: int) -> Preview:

@@ -206,7 +206,7 @@ def _decode_small(data: bytes, max_pixels: int, image_size: int | None) -> Decod
 
     The pixels are the same; ``None`` where anything is unusual, broken or large, which `_decode_any` then decides.
     """
-    head = _read_plain_png(data) if data[:4] == b"\x89PNG" else _read_plain_jpeg(data)
+    head = read_plain_png(data) if data[:4] == b"\x89PNG" else _read_plain_jpeg(data)
     if head is None:
         return None
     mode, size, content, decoder = head
@@ -219,10 +219,11 @@ def _decode_small(data: bytes, max_pixels: int, image_size: int | None) -> Decod
         return None
 
 
-_Head = tuple[str, tuple[int, int], bytes, str]
+PlainHead = tuple[str, tuple[int, int], bytes, str]
+"""Mode, size in pixels, what Pillow's decoder takes, and the decoder's name."""
 
 
-def _read_plain_png(data: bytes) -> _Head | None:
+def read_plain_png(data: bytes) -> PlainHead | None:
     """Return mode, size, packed pixels and decoder of an 8-bit gray or RGB PNG without interlacing or extras."""
     match = _PNG_HEAD.match(data)
     if match is None:
@@ -242,7 +243,7 @@ def _read_plain_png(data: bytes) -> _Head | None:
     return _PNG_MODES[match[3]], (width, height), b"".join(pieces), "zip"
 
 
-def _read_plain_jpeg(data: bytes) -> _Head | None:
+def _read_plain_jpeg(data: bytes) -> PlainHead | None:
     """Return mode, size, the file and decoder of a gray or YCbCr JPEG without EXIF, profiles and the like."""
     if data[:2] != b"\xff\xd8":
         return None

@@ -158,8 +158,8 @@ class MemberTable:
         self._limits = limits
         self._faults = faults
         self._names = Names()
-        self._numbers = {name: array("q") for name in ("starts", "packed", "sizes", "checksums")}
-        self._flags = {name: array("B") for name in ("methods", "folders")}
+        self._starts, self._packed, self._sizes = array("q"), array("q"), array("q")
+        self._checksums, self._methods, self._folders = array("L"), array("B"), array("B")
         self._total_bytes = 0
 
     def __len__(self) -> int:
@@ -174,10 +174,12 @@ class MemberTable:
             DatasetRejectedError: There are more than allowed, or they unpack to more; the rest is not looked at.
         """
         self._names.append(name)
-        for column, number in zip(self._numbers.values(), (start, packed, size, checksum), strict=True):
-            column.append(number)
-        self._flags["methods"].append(method)
-        self._flags["folders"].append(is_folder)
+        self._starts.append(start)
+        self._packed.append(packed)
+        self._sizes.append(size)
+        self._checksums.append(checksum)
+        self._methods.append(method)
+        self._folders.append(is_folder)
         self._total_bytes += size
         limits = self._limits
         if size > limits.entry_bytes:
@@ -191,28 +193,27 @@ class MemberTable:
 
     def finish(self, *, end: int) -> Members:
         """Return the members; the last one's content may reach up to byte ``end`` of the archive."""
-        columns = {name: np.array(column, np.int64) for name, column in self._numbers.items()}
-        starts = columns["starts"]
+        starts, folders = np.array(self._starts, np.int64), np.array(self._folders, np.bool_)
         order = np.argsort(starts, kind="stable")
         ends = np.empty_like(starts)
         ends[order] = np.append(starts[order][1:], end)
-        _check_twins(self._names, self._flags["folders"], self._faults)
+        _check_twins(self._names, folders, self._faults)
         return Members(
             names=self._names,
             starts=starts,
             ends=ends,
-            packed=columns["packed"],
-            sizes=columns["sizes"],
-            checksums=columns["checksums"].astype(np.uint32),
-            methods=np.array(self._flags["methods"], np.uint8),
-            folders=np.array(self._flags["folders"], np.bool_),
+            packed=np.array(self._packed, np.int64),
+            sizes=np.array(self._sizes, np.int64),
+            checksums=np.array(self._checksums, np.uint32),
+            methods=np.array(self._methods, np.uint8),
+            folders=folders,
         )
 
 
-def _check_twins(names: Names, folders: "array[int]", faults: FaultList) -> None:
+def _check_twins(names: Names, folders: npt.NDArray[np.bool_], faults: FaultList) -> None:
     """Note files whose names are equal, or would be to a file system that ignores case or Unicode's forms."""
     keys = np.fromiter((hash(fold_name(name)) for name in names), np.int64, len(names))
-    keys[np.array(folders, np.bool_)] = np.arange(int(np.count_nonzero(folders)))
+    keys[folders] = np.arange(int(np.count_nonzero(folders)))
     order = np.argsort(keys, kind="stable")
     same = keys[order][1:] == keys[order][:-1]
     groups: dict[str, list[str]] = defaultdict(list)

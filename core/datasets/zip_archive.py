@@ -195,8 +195,8 @@ def _take_record(
     except StructureError as error:
         faults.add(name, error.detail)
     is_folder = name.endswith("/")
-    for fault in _find_record_faults(flags, method, size=size, packed=packed, attributes=attributes):
-        faults.add(name, fault)
+    for reason in _find_record_faults(flags, method, size=size, packed=packed, attributes=attributes):
+        faults.add(name, reason)
     if disk:
         faults.add(name, "the entry is on another disk")
     if is_folder and size:

@@ -143,6 +143,8 @@ class Training:
             validation_images=len(self.pack.indices("validation")),
             color_mode=self.pack.color_mode,
         )
+        if (self.pack.image_size, self.pack.color_mode) != (self.config.image_size, self.config.color_mode):
+            raise IntegrityError("The pack was made for another image size or colour mode.")
         self.split = split_images(self.pack, self.config)
         self.device = torch.device(job.device)
         self.batches = Batches(self.pack, self.device)

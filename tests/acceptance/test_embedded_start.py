@@ -168,7 +168,7 @@ def test_a_redis_that_does_not_answer_gets_one_line_without_its_password(tmp_pat
     assert "secret-word" not in line
 
 
-@pytest.mark.parametrize("words", ["redis.conf", *NAMES.values()])
+@pytest.mark.parametrize("words", ["-server 127.0.0.1:", *NAMES.values()])
 def test_what_is_killed_comes_back(platform, words):
     killed = platform.find(words)
     killed[0].kill()

@@ -22,11 +22,25 @@ def sleeper():
 
 
 def test_sessions_that_have_ended_are_left_alone():
-    assert guard.watched(["+10\n", "+20\n", "-10\n", "+30\n"]) == {20, 30}
+    assert guard.watched(["+10 0\n", "+20 1\n", "-10\n", "+30 1\n"]) == {20: 1, 30: 1}
 
 
 def test_forgetting_a_session_that_was_never_watched_is_no_fault():
-    assert guard.watched(["-10\n"]) == set()
+    assert guard.watched(["-10\n"]) == {}
+
+
+def test_the_highest_stage_ends_first(monkeypatch):
+    alive, order = {10, 20, 30}, []
+
+    def send(_, sessions):
+        order.append(set(sessions) & alive)
+        alive.difference_update(sessions)
+        return []
+
+    monkeypatch.setattr(guard, "send", send)
+    monkeypatch.setattr(guard, "members", lambda session: [session] if session in alive else [])
+    guard.end({10: 0, 30: 2, 20: 2}, grace_seconds=1.0)
+    assert [sessions for sessions in order if sessions] == [{20, 30}, {10}]
 
 
 def test_members_of_a_session_are_its_living_processes(sleeper):
@@ -46,13 +60,13 @@ def test_without_proc_the_leader_s_group_stands_for_its_session(sleeper, tmp_pat
 
 def test_a_guard_that_is_closed_ends_what_is_still_watched(sleeper):
     with closing(Guard(grace_seconds=5.0)) as watcher:
-        watcher.watch(sleeper.pid)
+        watcher.watch(sleeper.pid, 0)
     assert sleeper.wait(10) == -signal.SIGTERM
 
 
 def test_a_guard_that_is_closed_leaves_the_forgotten_alone(sleeper):
     with closing(Guard(grace_seconds=5.0)) as watcher:
-        watcher.watch(sleeper.pid)
+        watcher.watch(sleeper.pid, 0)
         watcher.forget(sleeper.pid)
     assert sleeper.poll() is None
 
@@ -61,7 +75,7 @@ def test_a_guard_that_was_killed_breaks_nothing(sleeper):
     with closing(Guard(grace_seconds=5.0)) as watcher:
         watcher._process.kill()
         watcher._process.wait()
-        watcher.watch(sleeper.pid)
+        watcher.watch(sleeper.pid, 0)
     assert sleeper.poll() is None
 
 

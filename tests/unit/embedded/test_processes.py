@@ -25,7 +25,7 @@ class SilentGuard:
     def __init__(self):
         self.watched = set()
 
-    def watch(self, session):
+    def watch(self, session, stage):
         self.watched.add(session)
 
     def forget(self, session):

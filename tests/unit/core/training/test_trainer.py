@@ -170,7 +170,18 @@ def test_a_long_epoch_is_saved_in_its_middle(run, monkeypatch):
     monkeypatch.setattr(trainer, "_SECONDS_WITHOUT_CHECKPOINT", 0)
     monkeypatch.setattr("core.training.progress._SECONDS_BETWEEN", 0)
     _, observer, _ = run({"epochs": 1})
-    assert [(epoch, batch) for _, epoch, batch in observer.checkpoints][:2] == [(1, 1), (1, 2)]
+    assert [(epoch, batch) for _, epoch, batch in observer.checkpoints] == [(1, batch) for batch in range(1, 8)]
+
+
+def test_a_training_saved_after_the_last_step_of_an_epoch_goes_on(run, monkeypatch, read_weights, same_bits):
+    monkeypatch.setattr(trainer, "_SECONDS_WITHOUT_CHECKPOINT", 0)
+    monkeypatch.setattr("core.training.progress._SECONDS_BETWEEN", 0)
+    _, observer, whole = run({"epochs": 1})
+    path, _, batch = observer.checkpoints[-1]
+    _, later, files = run({"epochs": 1}, resume_from=path)
+    assert batch == 7
+    assert [epoch.epoch for epoch in later.epochs] == [1]
+    assert same_bits(read_weights(files["model.pth"]), read_weights(whole["model.pth"]))
 
 
 def test_stop_ends_the_epoch_and_keeps_the_model(run, make_observer):
@@ -249,6 +260,12 @@ def test_a_last_batch_of_one_works_with_batch_norm(run):
 def test_a_class_with_one_image_trains(run, make_pack):
     result, _, _ = run(pack=make_pack(splits={0: (9, 9, 1), 2: (2, 2, 1)}))
     assert result.metrics.test_accuracy is not None
+
+
+@pytest.mark.parametrize("options", [{"image_size": 32}, {"color_mode": "rgb"}])
+def test_a_pack_of_another_form_is_refused(run, options):
+    with pytest.raises(IntegrityError, match="another image size or colour mode"):
+        run(options)
 
 
 def test_one_class_is_refused(run, make_pack):
