@@ -2,13 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
-# The client's terminal output and this checkout's programs, without the user's own packages in the way.
+# Packages that the user has for himself are none of the platform's.
 export PYTHONNOUSERSITE := 1
-
-SUITES := tests/architecture tests/unit tests/contract tests/integration tests/acceptance
+# What `make test` runs, and how: make test SUITES=tests/unit PYTEST_OPTIONS="-k lease"
+SUITES ?= tests
 PYTEST_OPTIONS ?=
-CODE := core api worker client embedded
-LINTED := .
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up migrate test test-all check format reference lock bench clean
@@ -32,17 +30,17 @@ test: setup ## Run the tests, but for those that take minutes
 	@$(RUN) pytest $(SUITES) -m "not slow" $(PYTEST_OPTIONS)
 
 test-all: setup ## Run every test
-	@$(RUN) pytest tests $(PYTEST_OPTIONS)
+	@$(RUN) pytest $(SUITES) $(PYTEST_OPTIONS)
 
 check: setup ## Lint, check the format, the types and the layers
-	@$(RUN) ruff check $(LINTED)
-	@$(RUN) ruff format --check $(LINTED)
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(BIN)/lint-imports --no-cache
 
 format: setup ## Format the code and mend what can be mended
-	@$(RUN) ruff check --fix-only $(LINTED)
-	@$(RUN) ruff format $(LINTED)
+	@$(RUN) ruff check --fix-only .
+	@$(RUN) ruff format .
 
 reference: setup ## Write the reference pages of docs/ anew from the code
 	@$(BIN)/python scripts/reference.py

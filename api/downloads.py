@@ -75,7 +75,7 @@ def _stream(store: ObjectStore, key: str, start: int, end: int, *, status: int, 
         return Response(status=status, headers=headers)
     with ExitStack() as stack:
         source = stack.enter_context(store.open(key, offset=start, length=end - start))
-        response = Response(_pieces(source), status=status, headers=headers, direct_passthrough=True)
+        response = Response(_pieces(source), status=status, headers=headers)
         response.call_on_close(stack.pop_all().close)
     return response
 

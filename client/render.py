@@ -166,8 +166,8 @@ def progress_table(jobs: Sequence[Job]) -> RenderableType:
     )
 
 
-def job_view(job: Job) -> RenderableType:
-    """Return one job with its config."""
+def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
+    """Return one job, with its config unless that is not wanted."""
     metrics = job.metrics
     facts = {
         "id": job.id,
@@ -190,7 +190,7 @@ def job_view(job: Job) -> RenderableType:
     }
     known = {name: value for name, value in facts.items() if value is not None and value != ""}
     parts: list[RenderableType] = [_facts(known)]
-    if job.config:
+    if job.config and with_config:
         parts += [Text("config", "bold"), _options(job.config)]
     if job.error:
         parts.append(text(f"error {job.error.code}: {job.error.sentence}", "red"))

@@ -27,7 +27,7 @@ from client.types import Prediction
 from client.watch import Board
 from demo import pool
 from demo.pictures import write_archive
-from demo.platform import PlatformError, last_words, running_platform
+from demo.platform import PlatformError, keep_logs, running_platform
 
 LEAST_ACCURACY = 0.95
 OUTPUT = Path(".lenet/demo")
@@ -52,18 +52,24 @@ def main(arguments: Sequence[str] | None = None, *, start: Start = start_platfor
     console = render.open_console()
     with tempfile.TemporaryDirectory(prefix="lenet-demo-") as name:
         folder = Path(name)
-        try:
-            return _run(options, folder, console=console, start=start)
-        except PlatformError as error:
-            _say(console, str(error))
-        except LenetError as error:
-            _say(console, f"{error.detail} ({error.code})")
-            for fault in error.faults:
-                _say(console, f"  {fault.pointer}: {fault.detail}")
-            _say(console, last_words(folder))
-        except KeyboardInterrupt:
-            _say(console, "Interrupted; the platform is stopped.")
-    return 1
+        wrong = _run_guarded(options, folder, console=console, start=start)
+        for sentence in wrong or [GO_ON]:
+            _say(console, sentence)
+        if wrong and (logs := keep_logs(folder, options.output / "logs")):
+            _say(console, f"The platform's logs are kept in {logs[0].parent}.")
+    return 1 if wrong else 0
+
+
+def _run_guarded(options: argparse.Namespace, folder: Path, *, console: Console, start: Start) -> list[str]:
+    """Run the demo and return what went wrong, in sentences."""
+    try:
+        return _run(options, folder, console=console, start=start)
+    except PlatformError as error:
+        return [str(error)]
+    except LenetError as error:
+        return [f"{error.detail} ({error.code})", *(f"  {fault.pointer}: {fault.detail}" for fault in error.faults)]
+    except KeyboardInterrupt:
+        return ["Interrupted; the platform is stopped."]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: Start) -> int:
+def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: Start) -> list[str]:
     archive = options.data or _draw(folder, console)
     if not archive.exists():
         raise InputError(f"There is no {archive}.")
@@ -85,10 +91,7 @@ def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: 
         results = _gather(client, trained, archive=archive, folder=folder, output=options.output)
     _show(console, results, options.picture)
     # Somebody else's pictures may be as hard as they like; the drawn ones are known to be learnable.
-    wrong = pool.failings(trained, least_accuracy=None if options.data else LEAST_ACCURACY)
-    for sentence in wrong or [GO_ON]:
-        _say(console, sentence)
-    return 1 if wrong else 0
+    return pool.failings(trained, least_accuracy=None if options.data else LEAST_ACCURACY)
 
 
 def _train(client: Client, archive: Path, console: Console) -> list[pool.Trained]:

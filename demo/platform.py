@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from client.sdk import Client
 
 START_SECONDS = 180.0
 STOP_SECONDS = 40.0
-LOG = "platform.log"
+LOG, DATA = "platform.log", "data"
 LOG_LINES_SHOWN = 15
 COMMAND = (sys.executable, "-m", "embedded", "up")
 
@@ -53,7 +54,7 @@ def running_platform(
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the platform in good order.
         process = subprocess.Popen(  # noqa: S603 - our own program, no shell
             command,
-            env=_environment(folder / "data", port=port, key=platform.key),
+            env=_environment(folder / DATA, port=port, key=platform.key),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -71,6 +72,14 @@ def last_words(folder: Path) -> str:
     log = folder / LOG
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return "\n".join(lines[-LOG_LINES_SHOWN:])
+
+
+def keep_logs(folder: Path, target: Path) -> list[Path]:
+    """Copy the logs of the platform in ``folder`` into ``target`` and return the copies."""
+    logs = [log for log in (folder / LOG, *sorted((folder / DATA / "logs").glob("*.log"))) if log.exists()]
+    if logs:
+        target.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(log, target)) for log in logs]
 
 
 def _free_port() -> int:
@@ -102,14 +111,20 @@ def _wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], b
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for polite in (signal.SIGINT, signal.SIGTERM):
-        if process.poll() is not None:
-            return
-        process.send_signal(polite)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    # A signal that we were started to ignore (a shell's background job) the platform ignores too.
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        any(_ended_by(process, polite) for polite in heard)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _ended_by(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    process.send_signal(number)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

@@ -55,6 +55,8 @@ class Following:
             try:
                 message = trainer.receive(_TICK_SECONDS)
             except EOFError:
+                self._written_at = 0.0  # However short ago the last write was: the last progress is the final one.
+                self._write_progress(trainer)
                 return
             self.lease.check()
             if message is not None:

@@ -81,4 +81,4 @@ def _follow(client: "Client", job: Any, *, watch_it: bool, as_json: bool) -> Non
     elif watch_it:
         typer.echo(f"{job.id} is queued.")
         job = watch(client, job.id)
-    show(job, lambda: render.job_view(job), as_json=as_json)
+    show(job, lambda: render.job_view(job, with_config=False), as_json=as_json)

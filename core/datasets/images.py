@@ -61,7 +61,7 @@ _DECODER_ERRORS = (
     LookupError,
     EOFError,
     RuntimeError,
-    Warning,
+    Warning,  # where a process turns warnings into errors
     struct.error,
     zlib.error,
 )

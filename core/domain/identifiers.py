@@ -6,8 +6,22 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_DIGITS, _RANDOM_DIGITS = 11, 13
-_lock = threading.Lock()
-_last = 0
+
+
+class _GrowingClock:
+    """Microseconds since 1970 that grow with each reading, even where the machine's clock stands still."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def read(self) -> int:
+        with self._lock:
+            self._last = max(time.time_ns() // 1000, self._last + 1)
+            return self._last
+
+
+_clock = _GrowingClock()
 
 
 def new_id(prefix: str) -> str:
@@ -16,14 +30,7 @@ def new_id(prefix: str) -> str:
     Eleven digits of Crockford's base 32 hold microseconds since 1970 (they grow within a process even where
     its clock stands still), thirteen are random (65 bits).
     """
-    return f"{prefix}_{_encode(_microseconds(), _TIME_DIGITS)}{_encode(secrets.randbits(65), _RANDOM_DIGITS)}"
-
-
-def _microseconds() -> int:
-    global _last
-    with _lock:
-        _last = max(time.time_ns() // 1000, _last + 1)
-        return _last
+    return f"{prefix}_{_encode(_clock.read(), _TIME_DIGITS)}{_encode(secrets.randbits(65), _RANDOM_DIGITS)}"
 
 
 def _encode(number: int, digits: int) -> str:

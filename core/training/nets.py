@@ -123,7 +123,7 @@ def _cheapest_order(network: Sequence[Layer]) -> list[str]:
     """Return the names in the order to compute in.
 
     The largest value of a rising function is the function of the largest value: pooled first, only a quarter of the
-    values goes through the function (a tenth of a whole LeNet-5 step). The results are the same numbers.
+    values goes through the function (a tenth of a whole LeNet-5 step). The answers stay the same.
     """
     order = list(network)
     for place, (first, second) in enumerate(pairwise(network)):

@@ -206,20 +206,59 @@ def test_a_killed_start_leaves_nothing_running_and_can_be_repeated(tmp_path):
         assert platform.request("/readyz")[0] == 200
 
 
-def test_a_process_that_keeps_dying_ends_the_start_with_its_last_words(tmp_path):
-    broken = tmp_path / "broken" / "api"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").touch()
-    (broken / "server.py").write_text("raise SystemExit('nothing works here')")
-    ended = subprocess.run(
-        command("--port", 0, "--data-dir", tmp_path / "data"),
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(broken.parent)),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
+def test_ctrl_c_during_the_start_leaves_no_process(tmp_path):
+    process = subprocess.Popen(
+        command("--port", 0, "--data-dir", tmp_path),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
+    wait_until((tmp_path / "logs" / "redis.log").exists)
+    everything = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 0
+    assert b"The platform is up" not in said
+    assert everything
+    assert all(is_gone(process) for process in everything)
+
+
+@pytest.fixture
+def with_api(tmp_path):
+    """Return the function that starts the platform with another API in place of ours, until it has ended."""
+
+    def start(code, *, ready_seconds=60.0):
+        package = tmp_path / "instead" / "api"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "server.py").write_text(code)
+        script = (
+            f"import sys, embedded.start; embedded.start._READY_SECONDS = {ready_seconds}\n"
+            "from embedded.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", script, "up", "--port", "0", "--data-dir", tmp_path / "data"],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(package.parent)),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+
+    return start
+
+
+def test_a_process_that_keeps_dying_ends_the_start_with_its_last_words(with_api):
+    ended = with_api("raise SystemExit('nothing works here')")
     assert ended.returncode == 1
     assert "api ended (exit code 1) 3 times in a row. Its last lines:\n  nothing works here" in ended.stderr
     assert ended.stdout == ""
+
+
+def test_an_api_that_is_never_ready_ends_the_start_with_its_last_words(with_api):
+    ended = with_api("import time; print('waiting for the moon'); time.sleep(600)", ready_seconds=2.0)
+    assert ended.returncode == 2
+    assert "The API is not ready after 2 s: no answer" in ended.stderr
+    assert "waiting for the moon" in ended.stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -170,10 +171,20 @@ def settings(tmp_path):
     )
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/test.db")
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Return a SQLite file with every table, to be copied: making them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    engine = open_engine(f"sqlite:///{path}")
     Row.metadata.create_all(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def engine(tmp_path, empty_database):
+    shutil.copyfile(empty_database, tmp_path / "test.db")
+    engine = open_engine(f"sqlite:///{tmp_path}/test.db")
     yield engine
     engine.dispose()
 

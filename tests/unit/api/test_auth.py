@@ -72,7 +72,7 @@ def test_an_expired_key_is_refused(anonymous, platform, yesterday):
 def test_a_revoked_key_is_refused_at_once(client, anonymous, platform):
     headers = platform.make_headers("read")
     assert anonymous.get(JOBS, headers=headers).status_code == 200
-    key_id = client.get("/api/v1/keys").get_json()["items"][0]["id"]
+    key_id = next(key["id"] for key in client.get("/api/v1/keys").get_json()["items"] if key["name"] == "test")
     assert client.delete(f"/api/v1/keys/{key_id}").status_code == 204
     assert anonymous.get(JOBS, headers=headers).status_code == 401
 

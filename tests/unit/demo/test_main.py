@@ -113,14 +113,15 @@ def test_a_job_that_fails_ends_with_1(run, platform, capsys):
     assert "lenet-wide is failed" in capsys.readouterr().out
 
 
-def test_a_refusal_ends_with_1_and_the_platforms_last_words(run, platform, monkeypatch, capsys):
+def test_a_refusal_ends_with_1_and_keeps_the_logs(run, platform, tmp_path, monkeypatch, capsys):
     problem = {"code": "invalid_config", "detail": "No.", "errors": [{"pointer": "/config/epochs", "detail": "big"}]}
     monkeypatch.setattr(platform, "handle", lambda _: httpx2.Response(422, json=problem))
     assert run() == 1
     shown = capsys.readouterr().out
     assert "No. (invalid_config)" in shown
     assert "/config/epochs: big" in shown
-    assert "the last words" in shown
+    assert "logs are kept" in shown
+    assert (tmp_path / "out/logs" / LOG).read_text() == "the last words"
 
 
 def test_data_that_is_not_there_ends_with_1_before_anything_starts(tmp_path, capsys):

@@ -1,9 +1,10 @@
+import signal
 import sys
 
 import psutil
 import pytest
 
-from demo.platform import PlatformError, last_words, running_platform
+from demo.platform import PlatformError, keep_logs, last_words, running_platform
 
 # Says its settings, then waits to be interrupted.
 WAITING = """
@@ -70,6 +71,29 @@ def test_a_platform_that_ignores_every_signal_is_killed(tmp_path, monkeypatch):
         before = psutil.Process().children()
     assert before
     assert not any(child.is_running() for child in before)
+
+
+def test_a_platform_that_was_started_to_ignore_ctrl_c_is_stopped_too(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with running_platform(tmp_path, command=python(WAITING), is_ready=has_printed(tmp_path)):
+            (child,) = psutil.Process().children()
+        assert not child.is_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_every_log_is_kept(tmp_path):
+    (tmp_path / "data/logs").mkdir(parents=True)
+    (tmp_path / "data/logs/api.log").write_text("api")
+    (tmp_path / "platform.log").write_text("up")
+    kept = keep_logs(tmp_path, tmp_path / "kept")
+    assert [(path.name, path.read_text()) for path in kept] == [("platform.log", "up"), ("api.log", "api")]
+
+
+def test_without_logs_no_folder_is_made(tmp_path):
+    assert keep_logs(tmp_path, tmp_path / "kept") == []
+    assert not (tmp_path / "kept").exists()
 
 
 def test_what_was_not_started_has_no_last_words(tmp_path):

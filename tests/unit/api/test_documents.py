@@ -1,0 +1,85 @@
+import pytest
+
+from api.auth import PUBLIC
+
+
+@pytest.fixture
+def document(anonymous):
+    return anonymous.get("/openapi.json").get_json()
+
+
+def operations(document):
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_the_document_is_openapi_3_1(document):
+    assert document["openapi"].startswith("3.1.")
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+def test_every_operation_has_a_summary_a_tag_and_a_name_of_its_own(document):
+    found = list(operations(document))
+    assert all(operation["summary"] and operation["tags"] for _, operation in found)
+    names = [operation["operationId"] for _, operation in found]
+    assert len(set(names)) == len(names)
+
+
+def test_every_operation_says_what_it_answers(document):
+    for name, operation in operations(document):
+        successes = [response for status, response in operation["responses"].items() if status.startswith("2")]
+        assert successes, name
+        for status, response in operation["responses"].items():
+            assert response.get("content") or status in ("204", "304"), (name, status)
+
+
+def test_every_refusal_is_a_problem(document):
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status.startswith(("4", "5")):
+                schema = response["content"]["application/problem+json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Problem"}, (name, status)
+
+
+def test_every_operation_but_the_public_ones_asks_for_a_key(document):
+    for name, operation in operations(document):
+        public = any(name.endswith(endpoint.split(".")[1]) for endpoint in PUBLIC)
+        assert (operation.get("security") == [{"bearer": []}]) is not public, name
+
+
+def test_every_reference_leads_somewhere(document):
+    def references(value):
+        if isinstance(value, dict):
+            yield from ([value["$ref"]] if isinstance(value.get("$ref"), str) else [])
+            for item in value.values():
+                yield from references(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    for reference in set(references(document)):
+        name = reference.removeprefix("#/components/schemas/")
+        assert name in document["components"]["schemas"], reference
+
+
+def test_headers_are_documented_by_their_names(document):
+    parameters = document["paths"]["/api/v1/jobs"]["post"]["parameters"]
+    assert [(one["name"], one["in"]) for one in parameters] == [("Idempotency-Key", "header")]
+
+
+def test_the_page_and_all_it_needs_come_from_here(anonymous):
+    page = anonymous.get("/docs")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    for part in page.text.split('"'):
+        if part.startswith("/docs/"):
+            with anonymous.get(part) as asset:
+                assert asset.status_code == 200, part
+
+
+def test_nothing_beside_the_assets_can_be_read(anonymous):
+    for path in ("../__init__.py", "..%2f__init__.py", "%2e%2e/__init__.py", "/etc/passwd"):
+        assert anonymous.get(f"/docs/assets/{path}").status_code == 404
