@@ -1,4 +1,8 @@
-"""The server: ``python -m api.server`` serves the application under gunicorn until a signal ends it."""
+"""The server: ``python -m api.server`` serves the application under gunicorn until a signal ends it.
+
+The first process only listens and forks. It imports nothing of the application: what starts threads when it is
+imported, as ONNX Runtime does, hangs or crashes in a forked copy.
+"""
 
 import logging
 import os
@@ -13,7 +17,6 @@ from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
-from api.ports import find_ports
 from core import logs
 from core.settings import Settings
 
@@ -69,7 +72,7 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         """Return the application; called in each process."""
-        from api.wiring import create  # noqa: PLC0415 - only the processes that answer need what it imports
+        from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
         return create()
 
@@ -126,6 +129,8 @@ def _hide_banner() -> None:
 
 def _tell_streams_when_to_end(worker: Worker) -> None:
     """Let open event streams end with the process: otherwise each would hold it up for the whole grace."""
+    from api.ports import find_ports  # noqa: PLC0415 - after the fork, see above
+
     find_ports(worker.wsgi).streams.serving = lambda: bool(worker.alive)
 
 

@@ -24,6 +24,16 @@ from core.datasets.process import run_ingest
 from core.settings import Settings
 
 
+_PEER = """
+import sys, time
+from pathlib import Path
+from bench.ingest import run_peer
+start = time.perf_counter()
+run_peer(Path(sys.argv[1]))
+print(time.perf_counter() - start)
+"""
+
+
 def run_peer(archive: Path) -> int:
     """Decode every image as a plain script would; return how many there are."""
     count = 0
@@ -37,8 +47,8 @@ def run_peer(archive: Path) -> int:
 
 def time_peer(archive: Path) -> float:
     """Return the seconds that the peer takes in a process of its own, its start aside."""
-    code = f"import time; from pathlib import Path; from bench.ingest import run_peer; s = time.perf_counter(); run_peer(Path({str(archive)!r})); print(time.perf_counter() - s)"
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    command = [sys.executable, "-c", _PEER, str(archive)]
+    return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 class MemoryWatch(threading.Thread):
@@ -71,7 +81,7 @@ def time_ingest(archive: Path) -> tuple[float, int, int]:
         watch = MemoryWatch()
         watch.start()
         start = time.perf_counter()
-        manifest = run_ingest(archive, Path(folder), settings=Settings())
+        manifest = run_ingest(archive, Path(folder), settings=Settings(worker_nice=0))  # its peer is not nice either
         seconds = time.perf_counter() - start
         return seconds, manifest.images.total, watch.stop()
 
@@ -89,9 +99,8 @@ def main() -> None:
         seconds, images, peak = time_ingest(options.archive)
         ours.append(seconds)
         memory = max(memory, peak)
-    print(
-        f"{images:,} images, {options.runs} runs, {os.cpu_count()} cores, Python {platform.python_version()}, Pillow {__version__}"
-    )
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Pillow {__version__}"
+    print(f"{images:,} images, {options.runs} runs, {machine}")
     for name, times in (("ingest", ours), ("zipfile + Pillow, one process, decode only", peers)):
         if times:
             speeds = sorted(images / seconds for seconds in times)

@@ -1,1 +1,1 @@
-"""The program behind ``make demo``: the whole platform at work on pictures that it draws itself."""
+"""The program behind ``make demo``: the whole platform at work on real handwritten digits."""

@@ -26,7 +26,7 @@ from client.sdk import Client
 from client.types import Prediction
 from client.watch import Board
 from demo import pool
-from demo.pictures import write_archive
+from demo.digits import write_archive
 from demo.platform import PlatformError, keep_logs, running_platform
 
 LEAST_ACCURACY = 0.95
@@ -74,14 +74,14 @@ def _run_guarded(options: argparse.Namespace, folder: Path, *, console: Console,
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Three trainings at once, from ZIP to model.")
-    parser.add_argument("--data", type=Path, metavar="ZIP", help="train on this archive instead of drawn digits")
+    parser.add_argument("--data", type=Path, metavar="ZIP", help="train on this archive instead of handwritten digits")
     parser.add_argument("--output", type=Path, metavar="FOLDER", default=OUTPUT, help=f"for models ({OUTPUT})")
     parser.add_argument("--picture", type=Path, metavar="SVG", help="write a picture of the results")
     return parser
 
 
 def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: Start) -> list[str]:
-    archive = options.data or _draw(folder, console)
+    archive = options.data or _write_digits(folder, console)
     if not archive.exists():
         raise InputError(f"There is no {archive}.")
     _say(console, "Starting the platform: database, queue, API, workers …")
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: 
         trained = _train(client, archive, console)
         results = _gather(client, trained, archive=archive, folder=folder, output=options.output)
     _show(console, results, options.picture)
-    # Somebody else's pictures may be as hard as they like; the drawn ones are known to be learnable.
+    # Somebody else's pictures may be as hard as they like; the digits are known to be learnable.
     return pool.failings(trained, least_accuracy=None if options.data else LEAST_ACCURACY)
 
 
@@ -116,9 +116,9 @@ def _gather(
     return Group(*parts)
 
 
-def _draw(folder: Path, console: Console) -> Path:
+def _write_digits(folder: Path, console: Console) -> Path:
     archive = write_archive(folder / "digits.zip")
-    _say(console, f"Drew digits: {archive.name}, {size(archive.stat().st_size)}.")
+    _say(console, f"Wrote scikit-learn's handwritten digits as PNG files: {archive.name}, {size(archive.stat().st_size)}.")
     return archive
 
 

@@ -106,7 +106,8 @@ def decode(data: bytes, *, max_pixels: int, image_size: int | None = None) -> De
         raise InvalidError("The image takes more memory than allowed.", code="image_too_large") from error
     except UnidentifiedImageError as error:
         raise InvalidError(
-            "The image cannot be read: it is no PNG, JPEG, BMP, GIF, WebP or TIFF.", code="unreadable_image"
+            "The image cannot be read: it is no PNG, JPEG, BMP, GIF, WebP or TIFF, or its beginning is damaged.",
+            code="unreadable_image",
         ) from error
     except _DECODER_ERRORS as error:
         raise InvalidError("The image cannot be read: it is cut short or damaged.", code="unreadable_image") from error

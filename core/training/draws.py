@@ -10,7 +10,6 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 
 class Purpose(IntEnum):
@@ -28,14 +27,9 @@ def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> 
     return int.from_bytes(digest, "little") >> 1
 
 
-def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> None:
-    """Seed torch's global generators, the accelerator's too."""
-    torch.manual_seed(derive_seed(seed, purpose, epoch, batch))
-
-
-def make_generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
+def make_generator(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> np.random.Generator:
     """Return a NumPy generator."""
-    return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, epoch)))
+    return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, epoch, batch)))
 
 
 def shuffle(positions: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:

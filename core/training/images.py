@@ -1,11 +1,10 @@
-"""The images of a pack as a training needs them: who trains, who validates, and whole batches at a time."""
+"""The images of a pack as a training needs them: who trains, who validates, and how pixels become numbers."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from core.datasets.packs import Pack
 from core.domain.training_options import TrainingConfig
@@ -53,19 +52,13 @@ def fingerprint(pack: Pack) -> str:
     return digest.hexdigest()
 
 
-class Batches:
-    """Batches of a pack on a device."""
-
-    def __init__(self, pack: Pack, device: torch.device) -> None:
-        self._pixels = pack.pixels
-        self._labels = pack.labels
-        self._device = device
-
-    def images(self, positions: Positions) -> torch.Tensor:
-        """Return float ``(batch, channels, height, width)``, raw pixels in 0–255, channels last in memory."""
-        pixels = torch.from_numpy(np.take(self._pixels, positions, axis=0)).to(self._device, non_blocking=True)
-        return pixels.permute(0, 3, 1, 2).to(torch.float32)
-
-    def labels(self, positions: Positions) -> torch.Tensor:
-        """Return int64 ``(batch,)``."""
-        return torch.from_numpy(self._labels[positions].astype(np.int64)).to(self._device, non_blocking=True)
+def scale_pixels(config: TrainingConfig, pack: Pack) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return scale and shift ``(channels, 1, 1)`` that bring raw pixels (0–255) to the range of ``normalize``."""
+    mean, deviation = np.array(pack.mean), np.array(pack.deviation)
+    ones = np.ones(pack.channels)
+    scale, shift = {
+        "dataset": (1 / (255 * deviation), -mean / deviation),
+        "unit": (ones / 255, 0 * ones),
+        "none": (ones, 0 * ones),
+    }[config.normalize]
+    return scale.reshape(-1, 1, 1).astype(np.float32), shift.reshape(-1, 1, 1).astype(np.float32)

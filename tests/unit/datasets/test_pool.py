@@ -1,3 +1,4 @@
+import faulthandler
 import os
 import signal
 import time
@@ -5,6 +6,9 @@ import time
 import pytest
 
 from core.datasets.pool import DecoderPool
+
+# From Python 3.12 on a fork beside threads warns; those of NumPy's library are idle here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def split(task):
@@ -40,10 +44,11 @@ def test_a_task_that_kills_its_process_costs_that_item_alone(death):
         if 5 in task:
             if death is None:
                 os._exit(3)
+            faulthandler.disable()  # pytest's would print where it crashes
             os.kill(os.getpid(), death)
         return double(task, beat)
 
-    answers = dict((tuple(task), answer) for task, answer in run(work, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]))
+    answers = {tuple(task): answer for task, answer in run(work, [[1, 2, 3], [4, 5, 6], [7, 8, 9]])}
     assert answers[5,] is None
     assert sum(len(answer) for answer in answers.values() if answer) == 8
 

@@ -1,7 +1,6 @@
 import hashlib
 import json
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -10,7 +9,6 @@ import pytest
 from client.sdk import Client
 from client.transport import Transport
 from demo.__main__ import main
-from demo.pictures import write_archive
 from demo.platform import LOG, PlatformError
 
 WEIGHTS = b"weights"
@@ -67,7 +65,6 @@ def platform():
 def run(platform, tmp_path, monkeypatch):
     """Run the demo on the fake platform and return its exit status."""
     monkeypatch.setattr("demo.pool.POLL_SECONDS", 0.0)
-    monkeypatch.setattr("demo.__main__.write_archive", partial(write_archive, train=2, test=1))
 
     @contextmanager
     def start(folder):
