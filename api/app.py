@@ -1,6 +1,6 @@
 """The application: routes on ports, with every convention installed once."""
 
-from flask_openapi import OpenAPI
+from flask_openapi.openapi import OpenAPI
 
 from api import auth, bodies, documents, errors, headers, request_ids, routing
 from api.ports import Ports, attach

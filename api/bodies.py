@@ -10,7 +10,7 @@ from flask import Flask, Request, Response, request
 
 from core.errors import Fault, InvalidError, MediaTypeError, TooLargeError, UnreadableError
 
-CHUNK_BYTES = 2**16
+CHUNK_BYTES = 2**20
 _DEEPEST = 32
 _DRAINED_BYTES = 64 * 2**20
 

@@ -5,15 +5,15 @@ from typing import Any, cast
 
 import flask_openapi_swagger
 from flask import Blueprint, Response, current_app
-from flask_openapi import Info, OpenAPI, Tag
-from flask_openapi.models import SecurityScheme
+from flask_openapi.models.info import Info
+from flask_openapi.models.security_scheme import SecurityScheme
+from flask_openapi.models.tag import Tag
+from flask_openapi.openapi import OpenAPI
 
 VERSION = "3.1.0"
 SECURITY: list[dict[str, list[Any]]] = [{"bearer": []}]
-SECURITY_SCHEMES = {
-    "bearer": SecurityScheme(
-        type="http", scheme="bearer", description="An API key: `Authorization: Bearer <key>`."
-    )
+SECURITY_SCHEMES: dict[str, SecurityScheme | dict[str, Any]] = {
+    "bearer": SecurityScheme(type="http", scheme="bearer", description="An API key: `Authorization: Bearer <key>`.")
 }
 INFO = Info(
     title="LeNet training platform",

@@ -23,6 +23,7 @@ LONGEST_SECONDS = 3600.0
 _KEEP_ALIVE_SECONDS = 15.0
 _PROGRESS_PLACES = 1_000_000
 _ID_DIGITS = 19
+_Change = JobTransitionRow | EpochRow
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Follower:
             if job.updated_at == self._updated_at:
                 return []
             self._updated_at = job.updated_at
-            rows = [*jobs.list_epochs(session, job.id), *jobs.list_transitions(session, job.id)]
+            rows: list[_Change] = [*jobs.list_epochs(session, job.id), *jobs.list_transitions(session, job.id)]
             # Read after its history, so that no event shows a job that is older than the event.
             job = jobs.get_job(session, self._tenant_id, self._job_id)
             shape = shape_job(job, jobs_ahead=jobs.count_jobs_ahead(session, job))
@@ -129,7 +130,7 @@ def _parse_id(text: str | None) -> int:
     return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= _ID_DIGITS else 0
 
 
-def _shape_history(rows: Sequence[JobTransitionRow | EpochRow], job: Job) -> list[Event]:
+def _shape_history(rows: Sequence[_Change], job: Job) -> list[Event]:
     """Return every ``status`` and ``epoch`` event of a job, in the order in which they happened."""
     events: list[Event] = []
     for row in sorted(rows, key=_moment):
@@ -140,11 +141,11 @@ def _shape_history(rows: Sequence[JobTransitionRow | EpochRow], job: Job) -> lis
     return events
 
 
-def _moment(row: JobTransitionRow | EpochRow) -> datetime:
+def _moment(row: _Change) -> datetime:
     return row.finished_at if isinstance(row, EpochRow) else row.at
 
 
-def _shape_event(row: JobTransitionRow | EpochRow, number: int, job: Job) -> Event:
+def _shape_event(row: _Change, number: int, job: Job) -> Event:
     if isinstance(row, EpochRow):
         return Event("epoch", number, shape_epoch(row))
     # The job as it is now, but in the state and attempt of then.

@@ -99,8 +99,7 @@ class Outbox:
                 self._sender.send(message)
             except UnavailableError as error:
                 _log.warning("a wake-up is left to the sweeper", resource=message.resource_id, reason=error.detail)
-            except Exception:
-                # Nobody stands above this thread: if it ended here, no wake-up would leave this process any more.
+            except Exception:  # noqa: BLE001 - nobody stands above this thread: its end would end every wake-up
                 _log.exception("a wake-up could not be sent", resource=message.resource_id)
             finally:
                 self._waiting.task_done()

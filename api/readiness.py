@@ -39,8 +39,7 @@ class Probe:
             self._ask()
         except LenetError as error:
             self._answer = error.detail
-        except Exception:
-            # Whatever a driver raises means that the service cannot be used, and must not end the probe unanswered.
+        except Exception:  # noqa: BLE001 - whatever a driver raises means that the service cannot be used
             _log.exception("a probe failed", service=self._name)
             self._answer = "It cannot be used; the log says why."
         else:

@@ -32,7 +32,7 @@ class ListenError(Exception):
     """The address cannot be listened on; the message says what to do."""
 
 
-class PlainLogger(Logger):
+class PlainLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """Hands gunicorn's lines to this process's logging, in place of files and forms of its own."""
 
     def setup(self, cfg: Config) -> None:
@@ -44,7 +44,7 @@ class PlainLogger(Logger):
         self.error_log.setLevel(logging.WARNING)
 
 
-class Server(BaseApplication):
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn with threads, set up by the settings, on a socket that is open already."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:

@@ -23,7 +23,6 @@ from PIL import Image, __version__
 from core.datasets.process import run_ingest
 from core.settings import Settings
 
-
 _PEER = """
 import sys, time
 from pathlib import Path

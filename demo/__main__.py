@@ -31,9 +31,12 @@ from demo.platform import PlatformError, keep_logs, running_platform
 
 LEAST_ACCURACY = 0.95
 OUTPUT = Path(".lenet/demo")
-PICTURE_COLUMNS = 100
+PICTURE_COLUMNS = 110
 TERMINATED = 143
-GO_ON = "The platform is stopped. `make up` starts one that stays; the README goes on from there."
+GO_ON = """\
+All of it went over HTTP; every process is stopped and the platform's data is gone. To go on:
+  make up                        the same platform, and it stays; the README has the same steps by curl and Python
+  DATA=pictures.zip make demo    the same with your own pictures"""
 
 
 Start = Callable[[Path], AbstractContextManager[Client]]
@@ -89,7 +92,10 @@ def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: 
         _say(console, f"It answers at {client.url}.")
         trained = _train(client, archive, console)
         results = _gather(client, trained, archive=archive, folder=folder, output=options.output)
-    _show(console, results, options.picture)
+    console.print(Group(Text(), results, Text()))
+    if options.picture:
+        jobs = render.progress_table([one.job for one in trained])
+        options.picture.write_text(_to_svg(Group(jobs, Text(), results)), encoding="utf-8")
     # Somebody else's pictures may be as hard as they like; the digits are known to be learnable.
     return pool.failings(trained, least_accuracy=None if options.data else LEAST_ACCURACY)
 
@@ -98,7 +104,7 @@ def _train(client: Client, archive: Path, console: Console) -> list[pool.Trained
     dataset = pool.upload(client, archive)
     images = f"{dataset.images_in('train'):,} training and {dataset.images_in('test'):,} test images"
     _say(console, f"Uploaded {archive.name} as {dataset.id}: {images} of {len(dataset.classes or ())} classes.")
-    _say(console, f"Training {', '.join(pool.TRAININGS)} at once:")
+    _say(console, f"Submitting {', '.join(pool.TRAININGS)} at once; the workers train one on each core:")
     with Board(console) as board:
         return pool.train_all(client, dataset, board)
 
@@ -118,7 +124,10 @@ def _gather(
 
 def _write_digits(folder: Path, console: Console) -> Path:
     archive = write_archive(folder / "digits.zip")
-    _say(console, f"Wrote scikit-learn's handwritten digits as PNG files: {archive.name}, {size(archive.stat().st_size)}.")
+    _say(
+        console,
+        f"Wrote scikit-learn's handwritten digits as PNG files: {archive.name}, {size(archive.stat().st_size)}.",
+    )
     return archive
 
 
@@ -161,17 +170,9 @@ def _cell(value: Text | str | Path | None) -> Text:
     return value if isinstance(value, Text) else render.text(value)
 
 
-def _show(console: Console, results: RenderableType, picture: Path | None) -> None:
-    console.print()
-    console.print(results)
-    console.print()
-    if picture:
-        picture.write_text(_to_svg(results), encoding="utf-8")
-
-
-def _to_svg(results: RenderableType) -> str:
+def _to_svg(shown: RenderableType) -> str:
     recorder = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True)
-    recorder.print(results)
+    recorder.print(shown)
     # The picture shall show the same without fetching a font from anywhere.
     return re.sub(r"@font-face \{.*?\}\s*", "", recorder.export_svg(title="make demo"), flags=re.DOTALL)
 

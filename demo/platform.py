@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,17 @@ class Platform:
 
 @contextmanager
 def running_platform(
-    folder: Path, *, command: Sequence[str] = COMMAND, is_ready: Callable[[Platform], bool] | None = None
+    folder: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    command: Sequence[str] = COMMAND,
+    is_ready: Callable[[Platform], bool] | None = None,
 ) -> Iterator[Platform]:
     """Start a platform with its data in ``folder``, wait until it answers, and stop it at the end.
 
     Args:
         folder: An empty folder; it gets the data and ``platform.log``.
+        settings: Variables that begin with ``LENET_``; none of our own environment is taken over.
         command: What to start in place of ``python -m embedded up`` (tests).
         is_ready: How to ask whether it answers (tests).
 
@@ -54,7 +59,7 @@ def running_platform(
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the platform in good order.
         process = subprocess.Popen(  # noqa: S603 - our own program, no shell
             command,
-            env=_environment(folder / DATA, port=port, key=platform.key),
+            env={**_environment(folder / DATA, port=port, key=platform.key), **(settings or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

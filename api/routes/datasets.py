@@ -1,7 +1,7 @@
 """Datasets: upload, look, delete."""
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content
@@ -134,9 +134,7 @@ def list_entries(path: DatasetPath, query: EntryQuery) -> Response:
     """List what became of each entry of the archive, in the archive's order."""
     with transaction(ports().sessions, read_only=True) as session:
         row = datasets.get_dataset(session, principal().tenant_id, path.dataset_id)
-        rows = datasets.list_entries(
-            session, row.id, outcome=query.outcome, limit=query.limit + 1, after=query.after
-        )
+        rows = datasets.list_entries(session, row.id, outcome=query.outcome, limit=query.limit + 1, after=query.after)
     return answer(shape_entries(rows, limit=query.limit))
 
 

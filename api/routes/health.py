@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import answer
 from api.documents import TAGS, public_problems

@@ -3,7 +3,7 @@
 import json
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content
@@ -143,9 +143,7 @@ def list_transitions(path: JobPath) -> Response:
 )
 def follow_job(path: JobPath, header: EventHeader) -> Response:
     """Follow a job as server-sent events; the stream ends after the last status."""
-    follower = Follower(
-        ports().sessions, principal().tenant_id, path.job_id, last_event_id=header.last_event_id
-    )
+    follower = Follower(ports().sessions, principal().tenant_id, path.job_id, last_event_id=header.last_event_id)
     first = follower.look()
     if follower.ended and not first:
         return no_content()  # tells a browser not to come back
@@ -187,9 +185,7 @@ def stop_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pars
 def resume_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """Queue a paused job again; it goes on from its checkpoint."""
     with transaction(ports().sessions) as session:
-        job, wake_ups = jobs.resume_job(
-            session, principal().tenant_id, path.job_id, actor=principal().key_id
-        )
+        job, wake_ups = jobs.resume_job(session, principal().tenant_id, path.job_id, actor=principal().key_id)
         shape = _shape(session, job)
     ports().outbox.post(wake_ups)
     return answer(shape, status=202)

@@ -3,7 +3,7 @@
 import json
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content

@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Response, jsonify
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import answer
 from api.auth import BASE_PATH, principal

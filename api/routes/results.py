@@ -3,7 +3,7 @@
 import io
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import answer
 from api.auth import BASE_PATH, principal
@@ -78,9 +78,7 @@ def predict(path: JobPath, query: PredictQuery) -> Response:
     row = _get_artifact(path.job_id, _MODEL)
     images = _read_images()
     predictor = ports().models.get(_to_file(row))
-    predictions = predict_images(
-        predictor, images, top_k=query.top_k, max_pixels=ports().settings.image_max_pixels
-    )
+    predictions = predict_images(predictor, images, top_k=query.top_k, max_pixels=ports().settings.image_max_pixels)
     return answer(Predictions(predictions=predictions))
 
 

@@ -1,7 +1,8 @@
 """The ground of every schema: strict input, exact output."""
 
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
@@ -27,7 +28,21 @@ class Wanted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Query(BaseModel):
+class Parameters(BaseModel):
+    """The base of what a request says outside its body."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Return the JSON Schema; the plain one, which flask-openapi asks for at every request, is made once."""
+        return super().model_json_schema(*arguments, **options) if arguments or options else _plain_schema(cls)
+
+
+@cache
+def _plain_schema(parameters: type[Parameters]) -> dict[str, Any]:
+    return parameters.model_json_schema(mode="validation")
+
+
+class Query(Parameters):
     """The base of what stands behind the question mark: no unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +78,7 @@ class Items(Shape, Generic[Item]):
     items: list[Item]
 
 
-class Creation(BaseModel):
+class Creation(Parameters):
     """Headers of a request that creates something."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

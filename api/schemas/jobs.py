@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from api.faults import list_faults
 from api.schemas.base import LARGEST_INTEGER, Id, Moment, Name, PageQuery, Query, Shape, Wanted
@@ -26,12 +34,12 @@ class JobRequest(Wanted):
 
     dataset_id: Annotated[Id, Field(description="A dataset that is ready.")]
     name: Annotated[Name | None, Field(description="A name for people.")] = None
-    config: Annotated[
-        dict[str, Any],
-        Field(description="Training options, see `/api/v1/schemas/training-config`; what is left out has a default."),
-    ] = {}
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Training options, see `/api/v1/schemas/training-config`; what is left out has a default.",
+    )
     priority: Annotated[int, Field(ge=0, le=9, description="9 runs first.")] = 5
-    tags: Annotated[list[Tag], Field(max_length=20, description="Words to find it by.")] = []
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words to find it by.")
     from_job: Annotated[Id | None, Field(description="A job whose config is the base.")] = None
     warm_start: Annotated[bool, Field(description="Start from the weights of `from_job`.")] = False
     validate_only: Annotated[bool, Field(description="Store nothing; answer what the job would be.")] = False

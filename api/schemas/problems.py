@@ -24,7 +24,7 @@ class Problem(Shape):
     detail: str
     code: Annotated[str, Field(description="A stable machine word.")]
     request_id: str
-    errors: Annotated[list[ProblemFault], Field(description="Every fault that was found in the input.")] = []
+    errors: list[ProblemFault] = Field(default_factory=list, description="Every fault that was found in the input.")
 
 
 class StoredProblem(Shape):
@@ -34,7 +34,7 @@ class StoredProblem(Shape):
     title: str
     detail: str
     code: Annotated[str, Field(description="A stable machine word.")]
-    errors: list[ProblemFault] = []
+    errors: list[ProblemFault] = Field(default_factory=list)
 
 
 def shape_stored(title: str, error: Mapping[str, Any] | None) -> StoredProblem | None:

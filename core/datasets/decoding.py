@@ -211,11 +211,13 @@ class _ChunkDecoder:
         decoded = images.decode(data, max_pixels=job.max_pixels, image_size=job.image_size)
         image = decoded.image
         mode = job.color_mode or images.color_mode_of(image)
-        self._pixels[index] = images.to_array(image, image_size=job.image_size, color_mode=mode)
+        pixels = images.to_array(image, image_size=job.image_size, color_mode=mode)
+        is_same = image.size == pixels.shape[:2] and len(image.getbands()) == pixels.shape[2]
+        self._pixels[index] = pixels
         self._modes[index] = decoded.mode
         self._colored[index] = image.mode != "L"
         self._sizes[index] = decoded.size
-        self._digests[index] = _digest(image.tobytes(), salt=b"%dx%d" % image.size)
+        self._digests[index] = _digest(pixels.data if is_same else image.tobytes(), salt=b"%dx%d" % image.size)
         if self._previewed[index]:
             self._previews[index] = _make_preview(image, job.preview_side)
 

@@ -44,7 +44,6 @@ class Layout:
         labels: int32, index into ``classes``.
         notes: uint8, index into `NOTES`.
         foreign_classes: Names of classes that only ``validation`` or ``test`` have.
-        has: The splits of which the archive has a folder.
     """
 
     classes: list[str]
@@ -52,7 +51,6 @@ class Layout:
     labels: npt.NDArray[np.int32]
     notes: npt.NDArray[np.uint8]
     foreign_classes: list[str]
-    has: frozenset[Split]
 
 
 @dataclass
@@ -177,7 +175,6 @@ def _assign(members: Members, notes: npt.NDArray[np.uint8], plan: _Plan, folders
         labels=labels,
         notes=notes,
         foreign_classes=sorted((classes["validation"] | classes["test"]) - classes["train"]),
-        has=frozenset(split for split in SPLITS if classes[split]),
     )
 
 

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 MAX_NAME_BYTES = 1024
 MAX_PART_BYTES = 255
-_PLAIN_PART = re.compile(r"[A-Za-z0-9_(+-](?:[A-Za-z0-9_()+ .,@#=&-]{0,100}[A-Za-z0-9_()+-])?", re.ASCII)
-_DRIVE = re.compile(r"[A-Za-z]:")
-_RESERVED = frozenset(
-    ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))]
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9]) *(?:\.|$)", re.IGNORECASE)
+_PLAIN_PART = re.compile(
+    rf"(?!{_RESERVED.pattern})[a-z0-9_(+-](?:[a-z0-9_()+ .,@#=&-]{{0,100}}[a-z0-9_()+-])?", re.IGNORECASE | re.ASCII
 )
+_DRIVE = re.compile(r"[A-Za-z]:")
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -44,13 +44,9 @@ def _find_folder_fault(folder: str) -> str | None:
 
 
 def _find_part_fault(part: str) -> str | None:
-    if _PLAIN_PART.fullmatch(part) and not _is_reserved(part):
+    if _PLAIN_PART.fullmatch(part):  # nearly all names; the rules one by one take ten times as long
         return None
     return next((fault for is_wrong, fault in _PART_RULES if is_wrong(part)), None)
-
-
-def _is_reserved(part: str) -> bool:
-    return part.partition(".")[0].rstrip(" ").lower() in _RESERVED
 
 
 _PART_RULES: tuple[tuple[Callable[[str], object], str], ...] = (
@@ -61,7 +57,7 @@ _PART_RULES: tuple[tuple[Callable[[str], object], str], ...] = (
     (lambda part: any(unicodedata.category(sign) == "Cc" for sign in part), "the name has a control character"),
     (lambda part: not _DIRECTION_MARKS.isdisjoint(part), "the name has a mark that changes the reading direction"),
     (lambda part: part.endswith("."), "the name has a part that ends in a dot"),
-    (_is_reserved, "the name is reserved on Windows"),
+    (_RESERVED.match, "the name is reserved on Windows"),
     (lambda part: len(part.encode()) > MAX_PART_BYTES, f"the name has a part of more than {MAX_PART_BYTES} bytes"),
 )
 

@@ -195,7 +195,14 @@ def _take_record(
     except StructureError as error:
         faults.add(name, error.detail)
     is_folder = name.endswith("/")
-    for reason in _find_record_faults(flags, method, size=size, packed=packed, attributes=attributes):
+    is_plain = (
+        not flags & (_ENCRYPTED_FLAGS | _PATCH_FLAG)
+        and (packed == size if method == STORED else method == DEFLATED and size <= packed * _MOST_DEFLATE_RATIO)
+        and attributes >> 28 in _PLAIN_KINDS
+    )
+    for reason in (
+        () if is_plain else _find_record_faults(flags, method, size=size, packed=packed, attributes=attributes)
+    ):
         faults.add(name, reason)
     if disk:
         faults.add(name, "the entry is on another disk")
@@ -232,6 +239,7 @@ def _find_record_faults(flags: int, method: int, *, size: int, packed: int, attr
         yield _KINDS.get(kind, "the entry is neither a file nor a folder")
 
 
+_PLAIN_KINDS = (0, stat.S_IFREG >> 12, stat.S_IFDIR >> 12)
 _KINDS = {
     stat.S_IFLNK: "the entry is a symbolic link",
     stat.S_IFIFO: "the entry is a pipe",

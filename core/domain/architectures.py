@@ -7,20 +7,34 @@ from typing import Any
 from core.domain.layers import (
     Activation,
     BatchNorm,
+    Connections,
     Convolution,
     Dense,
     Dropout,
     Flatten,
+    GlobalPool,
     Layer,
     LayerSummary,
     Pool,
+    RadialBasis,
     Scaling,
+    Subsampling,
     summarize,
 )
 from core.domain.training_options import ArchitectureName, TrainingConfig
 
 _LECUN = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition (1998), section II.B"
 _IOFFE = "Ioffe, Szegedy: Batch normalization (2015), section 3.2"
+_SPRINGENBERG = "Springenberg and others: Striving for simplicity: the all convolutional net (2014), section 2"
+_LIN = "Lin, Chen, Yan: Network in network (2013), section 3.2"
+
+# Table I of the paper: the maps of S2 that each map of C3 sees.
+_C3: Connections = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    (0, 1, 2, 3, 4, 5),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,7 @@ class Architecture:
         image_size: Side in pixels that it was made for.
         defaults: Options that depend on the architecture, where a config leaves them out.
         maps: The convolutional part, from a config.
+        has_codes: Whether the answer is the distance from each class's fixed code, not a weighted sum.
     """
 
     title: str
@@ -40,31 +55,78 @@ class Architecture:
     image_size: int
     defaults: Mapping[str, Any]
     maps: Callable[[TrainingConfig], Iterator[Layer]]
+    has_codes: bool = False
 
 
 def _lenet_maps(config: TrainingConfig) -> Iterator[Layer]:
     """C1–S4 of LeNet-5: 6 and 16 filters of 5×5, each followed by pooling."""
     for number, filters in enumerate((6, 16), start=1):
-        yield from _stage(config, number, filters=filters, kernel=5, padding=0)
+        yield from _convolve(config, number, filters=filters, kernel=5)
+        yield from _pool(config, number)
+
+
+def _paper_maps(config: TrainingConfig) -> Iterator[Layer]:
+    """C1–C5 of the paper: C3's filters see some maps only, and C5 is a convolution that leaves one pixel of 32×32."""
+    yield from _convolve(config, 1, filters=6, kernel=5)
+    yield from _pool(config, 1)
+    yield from _convolve(config, 2, filters=16, kernel=5, connections=_C3)
+    yield from _pool(config, 2)
+    yield from _convolve(config, 3, filters=120, kernel=5)
 
 
 def _wide_maps(config: TrainingConfig) -> Iterator[Layer]:
     """32, 64 and 128 filters of 3×3 that keep the image's size, each followed by pooling."""
     for number, filters in enumerate((32, 64, 128), start=1):
-        yield from _stage(config, number, filters=filters, kernel=3, padding=1)
+        yield from _convolve(config, number, filters=filters, kernel=3, padding=1)
+        yield from _pool(config, number)
 
 
-def _stage(config: TrainingConfig, number: int, *, filters: int, kernel: int, padding: int) -> Iterator[Layer]:
-    # The normalisation's own shift makes the filters' bias void.
-    bias = not config.batch_norm
-    yield Convolution(name=f"conv{number}", filters=filters, kernel=kernel, padding=padding, bias=bias)
+def _deep_maps(config: TrainingConfig) -> Iterator[Layer]:
+    """A stem of 24 filters of 5×5, then 32, 32, 52 and 56 of 3×3 in pairs; of each last map what is strongest."""
+    yield from _convolve(config, 1, filters=24, kernel=5)
+    yield from _pool(config, 1)
+    for number, filters in ((2, 32), (3, 32)):
+        yield from _convolve(config, number, filters=filters, kernel=3, padding=1)
+    yield from _pool(config, 2)
+    for number, filters in ((4, 52), (5, 56)):
+        yield from _convolve(config, number, filters=filters, kernel=3, padding=1)
+    yield GlobalPool(name="pool3", method="avg" if config.pooling == "avg" else "max")
+
+
+def _convolve(
+    config: TrainingConfig,
+    number: int,
+    *,
+    filters: int,
+    kernel: int,
+    padding: int = 0,
+    connections: Connections | None = None,
+) -> Iterator[Layer]:
+    yield Convolution(
+        name=f"conv{number}",
+        filters=filters,
+        kernel=kernel,
+        padding=padding,
+        # The normalisation's own shift makes the filters' bias void.
+        bias=not config.batch_norm,
+        connections=connections,
+    )
     if config.batch_norm:
         yield BatchNorm(name=f"norm{number}")
     yield Activation(name=f"activation{number}", function=config.activation)
-    yield Pool(name=f"pool{number}", method=config.pooling)
 
 
-_LENET_DEFAULTS = {"dense": (120, 84), "dropout": 0.0}
+def _pool(config: TrainingConfig, number: int) -> Iterator[Layer]:
+    if config.pooling == "subsampling":
+        yield Subsampling(name=f"pool{number}")
+        yield Activation(name=f"pool_activation{number}", function=config.activation)
+    else:
+        yield Pool(name=f"pool{number}", method=config.pooling)
+
+
+# Named by every architecture, so that another architecture over a job's config brings its own.
+_MODERN: Mapping[str, Any] = {"activation": "relu", "pooling": "max", "init": "default", "normalize": "dataset"}
+_LENET_DEFAULTS: Mapping[str, Any] = {**_MODERN, "dense": (120, 84), "dropout": 0.0}
 
 ARCHITECTURES: Mapping[ArchitectureName, Architecture] = {
     "lenet5": Architecture(
@@ -73,6 +135,22 @@ ARCHITECTURES: Mapping[ArchitectureName, Architecture] = {
         image_size=32,
         defaults={**_LENET_DEFAULTS, "batch_norm": False},
         maps=_lenet_maps,
+    ),
+    "lenet5-1998": Architecture(
+        title="LeNet-5 as in the paper: sub-sampling, partial connections and an output of distances",
+        source=f"{_LECUN} and appendix A",
+        image_size=32,
+        defaults={
+            "activation": "scaled_tanh",
+            "pooling": "subsampling",
+            "init": "lecun_1998",
+            "normalize": "lecun_1998",
+            "dense": (84,),
+            "dropout": 0.0,
+            "batch_norm": False,
+        },
+        maps=_paper_maps,
+        has_codes=True,
     ),
     "lenet5-bn": Architecture(
         title="LeNet-5 with batch normalisation after each convolution",
@@ -85,8 +163,15 @@ ARCHITECTURES: Mapping[ArchitectureName, Architecture] = {
         title="Three wide 3×3 convolutions with batch normalisation",
         source=f"Practice of the published LeNet comparisons; {_IOFFE}",
         image_size=32,
-        defaults={"dense": (64,), "dropout": 0.3, "batch_norm": True},
+        defaults={**_MODERN, "dense": (64,), "dropout": 0.3, "batch_norm": True},
         maps=_wide_maps,
+    ),
+    "lenet-deep": Architecture(
+        title="Five convolutions and no hidden dense layer, of LeNet-5's size",
+        source=f"{_LECUN}; {_SPRINGENBERG}; {_LIN}; {_IOFFE}",
+        image_size=32,
+        defaults={**_MODERN, "dense": (), "dropout": 0.0, "batch_norm": True},
+        maps=_deep_maps,
     ),
 }
 
@@ -98,12 +183,13 @@ def layers(config: TrainingConfig, *, classes: int) -> tuple[Layer, ...]:
         config: A resolved config; its architecture is one of `ARCHITECTURES`.
         classes: Width of the last layer.
     """
+    architecture = ARCHITECTURES[config.architecture]
     return (
         Scaling(name="scaling"),
-        *ARCHITECTURES[config.architecture].maps(config),
+        *architecture.maps(config),
         Flatten(name="flatten"),
         *_dense(config),
-        Dense(name="classes", units=classes),
+        (RadialBasis if architecture.has_codes else Dense)(name="classes", units=classes),
     )
 
 

@@ -13,10 +13,13 @@ from math import prod
 from typing import Literal
 
 Shape = tuple[int, ...]
-ActivationName = Literal["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu"]
-PoolingName = Literal["max", "avg"]
+ActivationName = Literal["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu", "scaled_tanh"]
+PoolingName = Literal["max", "avg", "subsampling"]
+Connections = tuple[tuple[int, ...], ...]
 
 LEAKY_SLOPE = 0.01
+# ``1.7159 · tanh(2x/3)`` gives 1 for 1 and −1 for −1 (LeCun and others, 1998, appendix A).
+TANH_HEIGHT, TANH_SLOPE = 1.7159, 2 / 3
 NORM_EPSILON = 1e-5
 
 
@@ -49,12 +52,16 @@ class Scaling(_Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution(_Layer):
-    """Square filters at stride 1, the border padded with ``padding`` zeros."""
+    """Square filters at stride 1, the border padded with ``padding`` zeros.
+
+    ``connections`` names for each filter the maps that it sees, ascending; without it every filter sees all.
+    """
 
     filters: int
     kernel: int
     padding: int = 0
     bias: bool = True
+    connections: Connections | None = None
 
     def output(self, shape: Shape) -> Shape:
         """Return ``(filters, height, width)``."""
@@ -63,7 +70,8 @@ class Convolution(_Layer):
 
     def weights(self, shape: Shape) -> int:
         """Return the number of filter weights and biases."""
-        return self.filters * (shape[0] * self.kernel**2 + self.bias)
+        seen = sum(map(len, self.connections)) if self.connections else self.filters * shape[0]
+        return seen * self.kernel**2 + self.filters * self.bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +94,41 @@ class Activation(_Layer):
 class Pool(_Layer):
     """The largest or the mean of each square of ``size`` pixels; a rest at the border is left out."""
 
-    method: PoolingName
+    method: Literal["max", "avg"]
     size: int = 2
 
     def output(self, shape: Shape) -> Shape:
         """Return the same channels with sides divided by ``size``."""
         return (shape[0], *_sides(self.name, *(side // self.size for side in shape[1:])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subsampling(_Layer):
+    """The sum of each square times a coefficient plus a bias, both trained, one pair for each map.
+
+    LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition (1998), section II.B.
+    """
+
+    size: int = 2
+
+    def output(self, shape: Shape) -> Shape:
+        """Return the same channels with sides divided by ``size``."""
+        return (shape[0], *_sides(self.name, *(side // self.size for side in shape[1:])))
+
+    def weights(self, shape: Shape) -> int:
+        """Return a coefficient and a bias for each map."""
+        return 2 * shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalPool(_Layer):
+    """The largest value or the mean of each whole map."""
+
+    method: Literal["max", "avg"]
+
+    def output(self, shape: Shape) -> Shape:
+        """Return one pixel for each map."""
+        return (shape[0], 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +162,35 @@ class Dropout(_Layer):
     rate: float
 
 
-Layer = Scaling | Convolution | BatchNorm | Activation | Pool | Flatten | Dense | Dropout
+@dataclass(frozen=True, kw_only=True)
+class RadialBasis(_Layer):
+    """For each class minus the squared Euclidean distance of what it takes from the class's code of −1 and 1.
+
+    The codes are `core.domain.codes.draw_codes`; they are fixed, so nothing is trained. The nearer a code, the more
+    probable its class: the softmax of the answers is the probability that the paper's MAP criterion (equation 9)
+    gives each class, apart from that of "no class at all".
+    """
+
+    units: int
+
+    def output(self, shape: Shape) -> Shape:  # noqa: ARG002 - other layers need it
+        """Return ``(units,)``."""
+        return (self.units,)
+
+
+Layer = (
+    Scaling
+    | Convolution
+    | BatchNorm
+    | Activation
+    | Pool
+    | Subsampling
+    | GlobalPool
+    | Flatten
+    | Dense
+    | Dropout
+    | RadialBasis
+)
 
 
 @dataclass(frozen=True)

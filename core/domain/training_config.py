@@ -27,7 +27,6 @@ _SMALLEST_BATCH, _LARGEST_BATCH = 16, 128
 # What this version has of an option. A value that is not here is refused, never ignored.
 _AVAILABLE: Mapping[str, tuple[object, ...]] = {
     "architecture": tuple(ARCHITECTURES),
-    "optimizer/name": ("adam", "adamw", "sgd"),
     "scheduler/name": ("constant", "step", "multistep", "exponential", "cosine", "one_cycle"),
     "loss": ("cross_entropy",),
     "augmentation": ("none", "light"),

@@ -13,7 +13,7 @@ from core.domain.layers import ActivationName, PoolingName
 from core.domain.presets import DEFAULT_PRESET, PRESETS
 
 ArchitectureName = Literal["lenet5", "lenet5-1998", "lenet5-bn", "lenet-wide", "lenet-deep"]
-InitName = Literal["default", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal", "lecun_uniform"]
+InitName = Literal["default", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_1998"]
 Monitor = Literal["val_loss", "val_accuracy"]
 
 _Rate = Annotated[float, Field(gt=0, le=10)]
@@ -233,7 +233,7 @@ class TrainingConfig(Options):
     ] = "auto"
     image_size: Annotated[int, Field(ge=28, le=128, description="Side in pixels that images are brought to.")] = 32
     activation: Annotated[ActivationName, Field(description="Function after each hidden layer.")] = "relu"
-    pooling: Annotated[PoolingName, Field(description="Largest or mean value of each 2×2 square.")] = "max"
+    pooling: Annotated[PoolingName, Field(description="Largest or mean value of each 2×2 square, or its sum by trained coefficients.")] = "max"
     dense: Annotated[
         _Widths | None, Field(description="Widths of the dense layers before the classes. Default: the architecture's.")
     ] = None
@@ -267,8 +267,11 @@ class TrainingConfig(Options):
     ] = "none"
     sampling: Annotated[Sampling, Field(description="How many of each class an epoch takes.")] = Sampling()
     normalize: Annotated[
-        Literal["dataset", "unit", "none"],
-        Field(description="Pixels by the training split's mean and deviation, in 0–1, or as they are in 0–255."),
+        Literal["dataset", "unit", "none", "lecun_1998"],
+        Field(
+            description="Pixels by the training split's mean and deviation, in 0–1, as they are in 0–255, "
+            "or in −0.1–1.175 as in the paper of 1998."
+        ),
     ] = "dataset"
     validation: Annotated[Validation, Field(description="How validation images are found.")] = Validation()
     ema: Annotated[

@@ -129,9 +129,12 @@ def wake(session: Session, job: JobRow) -> list[WakeUp]:
     return train_messages(job.id, wanted=job.queue, gpu_lives=gpu_lives(session))
 
 
-def get_job(session: Session, tenant_id: str, job_id: str) -> JobRow:
-    """Return a job of a tenant, as it stands in the database; raises `NotFoundError`."""
-    job = session.get(JobRow, job_id, populate_existing=True)
+def get_job(session: Session, tenant_id: str, job_id: str, *, lock: bool = False) -> JobRow:
+    """Return a job of a tenant, as it stands in the database; raises `NotFoundError`.
+
+    A lock keeps everyone else from changing it until the transaction ends.
+    """
+    job = session.get(JobRow, job_id, populate_existing=True, with_for_update=lock or None)
     if job is None or job.tenant_id != tenant_id:
         raise NotFoundError("There is no such job.", code="job_not_found")
     return job
@@ -215,7 +218,7 @@ def cancel_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> 
     Raises:
         IllegalTransitionError: The job has succeeded or failed.
     """
-    job = get_job(session, tenant_id, job_id)
+    job = get_job(session, tenant_id, job_id, lock=True)
     if job.status == JobStatus.CANCELLED:
         return job
     before = JobStatus(job.status)
@@ -238,7 +241,7 @@ def stop_job(session: Session, tenant_id: str, job_id: str) -> JobRow:
 
 
 def _ask(session: Session, tenant_id: str, job_id: str, *, verb: str, **wish: bool) -> JobRow:
-    job = get_job(session, tenant_id, job_id)
+    job = get_job(session, tenant_id, job_id, lock=True)
     asked = session.scalar(
         update(JobRow)
         .where(JobRow.id == job_id, JobRow.status == JobStatus.RUNNING)
@@ -253,7 +256,7 @@ def _ask(session: Session, tenant_id: str, job_id: str, *, verb: str, **wish: bo
 
 def resume_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> tuple[JobRow, list[WakeUp]]:
     """Queue a paused job again; it goes on from its checkpoint. Raises `IllegalTransitionError`."""
-    job = get_job(session, tenant_id, job_id)
+    job = get_job(session, tenant_id, job_id, lock=True)
     if job.status != JobStatus.PAUSED:
         raise IllegalTransitionError(f"The job is {job.status}; only a paused job can be resumed.")
     _change_or_conflict(
@@ -279,7 +282,7 @@ def retry_job(
     Raises:
         IllegalTransitionError: The job has neither failed nor been cancelled.
     """
-    job = get_job(session, tenant_id, job_id)
+    job = get_job(session, tenant_id, job_id, lock=True)
     before = JobStatus(job.status)
     if before not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise IllegalTransitionError(f"The job is {before}; only a failed or cancelled job can be retried.")
@@ -322,7 +325,7 @@ def delete_job(session: Session, tenant_id: str, job_id: str) -> None:
     Raises:
         ConflictError: The job has not ended, or is paused.
     """
-    job = get_job(session, tenant_id, job_id)
+    job = get_job(session, tenant_id, job_id, lock=True)
     if JobStatus(job.status) not in ENDED:
         raise ConflictError(f"The job is {job.status}; cancel it first.", code="job_not_ended")
     for table in (EpochRow, JobAttemptRow, JobTransitionRow, JobLogRow, CheckpointRow, ArtifactRow):

@@ -31,8 +31,10 @@ def measure_queues(session: Session) -> list[QueueState]:
     now = read_clock(session)
     first: tasks.Queue = tasks.GPU_QUEUE if gpu_lives(session) else tasks.CPU_QUEUE
     return [
-        *(_measure_jobs(session, queue, [wanted, "auto"] if queue == first else [wanted], now)
-          for queue, wanted in _GROUPS.items()),
+        *(
+            _measure_jobs(session, queue, [wanted, "auto"] if queue == first else [wanted], now)
+            for queue, wanted in _GROUPS.items()
+        ),
         _measure_datasets(session, now),
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -16,6 +16,18 @@ from core.services.jobs import get_job
 from core.services.progress import drop_checkpoints
 from core.services.transitions import change_status
 from core.storage.store import StoredObject
+
+# Every prediction asks this, so it is one statement, put together once.
+_ARTIFACT = (
+    select(ArtifactRow)
+    .join(JobRow, JobRow.id == ArtifactRow.job_id)
+    .where(
+        JobRow.tenant_id == bindparam("tenant_id"),
+        JobRow.status == JobStatus.SUCCEEDED,
+        ArtifactRow.job_id == bindparam("job_id"),
+        ArtifactRow.name == bindparam("name"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,8 @@ def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[Artifa
 
 def get_artifact(session: Session, tenant_id: str, job_id: str, name: str) -> ArtifactRow:
     """Return one artifact; errors as `list_artifacts`, and `NotFoundError` for a name that is not there."""
-    for artifact in list_artifacts(session, tenant_id, job_id):
-        if artifact.name == name:
-            return artifact
-    raise NotFoundError("The job has no artifact of that name.", code="artifact_not_found")
+    artifact = session.scalar(_ARTIFACT, {"tenant_id": tenant_id, "job_id": job_id, "name": name})
+    if artifact is None:
+        list_artifacts(session, tenant_id, job_id)  # Where it is the job that is amiss, this says so.
+        raise NotFoundError("The job has no artifact of that name.", code="artifact_not_found")
+    return artifact

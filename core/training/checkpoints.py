@@ -1,33 +1,42 @@
 """Checkpoints: everything that a training needs to go on as if it had not been interrupted, in one file.
 
-The file is a mark, the SHA-256 of what follows, and a ``torch.save`` of tensors and plain values. Random states are
-not in it: every draw is made from the seed and its place (`core.training.draws`).
+The file is a mark, the SHA-256 of what follows, and a safetensors file: named arrays, and plain values as JSON in its
+metadata. Random states are not in it: every draw is made from the seed and its place (`core.training.draws`).
 """
 
 import hashlib
-import io
+import json
 import os
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from core.errors import IntegrityError
+from core.training.engines import Arrays
 
-_MARK = b"lenet-checkpoint-1\n"
+_MARK = b"lenet-checkpoint-2\n"
 _KEPT = 2
+_PLAIN = "plain"
 
 
-def write_checkpoint(folder: Path, content: Mapping[str, Any], *, epoch: int, batch: int) -> Path:
-    """Write ``content`` (tensors, plain values and mappings of them) whole or not at all, and sync it.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: JSON values, whose floats keep every bit, and arrays by name."""
+
+    plain: Mapping[str, Any]
+    arrays: Arrays
+
+
+def write_checkpoint(folder: Path, content: Checkpoint, *, epoch: int, batch: int) -> Path:
+    """Write ``content`` whole or not at all, and sync it.
 
     The last two checkpoints of the folder are kept.
     """
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    payload = buffer.getvalue()
+    payload = save(dict(content.arrays), {_PLAIN: json.dumps(content.plain)})
     path = folder / f"checkpoint-{epoch:04d}-{batch:07d}.pt"
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
@@ -41,7 +50,7 @@ def write_checkpoint(folder: Path, content: Mapping[str, Any], *, epoch: int, ba
     return path
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Return what `write_checkpoint` was given.
 
     Raises:
@@ -52,10 +61,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not data.startswith(_MARK) or hashlib.sha256(payload).digest() != digest:
         raise IntegrityError("The checkpoint is torn, or is none.")
     try:
-        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        arrays = load(payload)
+        header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
+        return Checkpoint(json.loads(header["__metadata__"][_PLAIN]), arrays)
+    except (SafetensorError, KeyError) as error:
         raise IntegrityError("The checkpoint cannot be read.") from error
-    return content
 
 
 def _sync(folder: Path) -> None:

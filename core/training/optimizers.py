@@ -1,31 +1,39 @@
 """Optimisers and penalties."""
 
+from typing import assert_never
+
 import torch
 from torch import nn
 
-from core.domain.training_options import Adam, AdamW, Optimizer, Sgd
-from core.errors import TrainingError
+from core.domain.training_options import Adagrad, Adam, AdamW, Muon, NAdam, Optimizer, RmsProp, Sgd
+from core.training import muon
 from core.training.nets import weight_tensors
 
 
-def build_optimizer(options: Optimizer, net: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser, one fused call a step.
-
-    Raises:
-        TrainingError: ``unsupported_option``: this version does not have it.
-    """
+def build_optimizer(options: Optimizer, net: nn.Module) -> torch.optim.Optimizer:  # noqa: PLR0911 - one for each
+    """Return the optimiser; one call of it is one step for all weights together."""
     weights, rate, decay = list(net.parameters()), options.learning_rate, options.weight_decay
     match options:
         case Adam():
             return torch.optim.Adam(weights, rate, options.betas, weight_decay=decay, fused=True)
         case AdamW():
             return torch.optim.AdamW(weights, rate, options.betas, weight_decay=decay, fused=True)
+        case NAdam():
+            return torch.optim.NAdam(weights, rate, options.betas, weight_decay=decay, foreach=True)
         case Sgd():
             return torch.optim.SGD(
                 weights, rate, options.momentum, weight_decay=decay, nesterov=options.nesterov, fused=True
             )
+        case Muon():
+            return muon.Muon(
+                weights, rate, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay
+            )
+        case RmsProp():
+            return torch.optim.RMSprop(weights, rate, weight_decay=decay, momentum=options.momentum, foreach=True)
+        case Adagrad():
+            return torch.optim.Adagrad(weights, rate, weight_decay=decay, foreach=True)
         case _:
-            raise TrainingError(f"The optimiser {options.name} is not available.", code="unsupported_option")
+            assert_never(options)
 
 
 def penalize(net: nn.Module, *, l1: float, l2: float) -> torch.Tensor | float:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from core.datasets.packs import Pack
 from core.domain.architectures import layers
 from core.domain.exports import ModelMetadata
 from core.domain.reports import MOST_MISTAKES, Mistake, Report, measure_classes
 from core.training.contract import EpochResult, ResultFile
+from core.training.engines import Arrays, Logits
 from core.training.evaluation import Score, probabilities
 from core.training.export import export_model, verify_export
 from core.training.images import Positions
+from core.training.torch_file import write_torch_file
 
 if TYPE_CHECKING:
     from core.training.trainer import Training
@@ -38,32 +39,32 @@ _MEDIA_TYPES = {
 }
 
 
-def write_results(
-    training: "Training", *, logits: npt.NDArray[np.float32], test: Score | None
-) -> tuple[ResultFile, ...]:
+def write_results(training: "Training", *, logits: Logits, test: Score | None) -> tuple[ResultFile, ...]:
     """Write every result into the work folder.
 
     Args:
-        training: With the weights that are kept in its net.
-        logits: The net's answers to the test split ``(images, classes)``.
+        training: With the weights that are kept in its engine.
+        logits: The engine's answers to the test split ``(images, classes)``.
         test: Their score.
 
     Raises:
-        TrainingError: ``export_mismatch``: the exported model answers otherwise than the net.
+        TrainingError: ``export_mismatch``: the exported model answers otherwise than the engine.
     """
     files = {name: training.job.work_dir / name for name in _MEDIA_TYPES}
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in training.net.state_dict().items()}
-    torch.save(weights, files["model.pth"])
+    weights = training.engine.weights()
+    write_torch_file(files["model.pth"], weights)
     save_file(weights, files["model.safetensors"], metadata=_metadata(training).properties())
     _write_model(training, weights, files["model.onnx"])
     _write_json(files["config.json"], training.config.plain())
     _write_history(files["history.csv"], training.state.history)
-    report = make_report(training.pack, training.split.test, logits, test)
+    report = make_report(training.pack, training.split.test, logits, test, versions=_versions(training))
     _write_json(files["report.json"], report.model_dump(mode="json"))
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
 
 
-def make_report(pack: Pack, positions: Positions, logits: npt.NDArray[np.float32], test: Score | None) -> Report:
+def make_report(
+    pack: Pack, positions: Positions, logits: Logits, test: Score | None, *, versions: Mapping[str, str]
+) -> Report:
     """Return the report on the answers ``logits`` ``(images, classes)`` to the images at ``positions``."""
     classes = len(pack.classes)
     truth, predicted = pack.labels[positions], logits.argmax(axis=1)
@@ -75,7 +76,7 @@ def make_report(pack: Pack, positions: Positions, logits: npt.NDArray[np.float32
         confusion_matrix=confusion,
         per_class=measure_classes(pack.classes, confusion),
         mistakes=list(_mistakes(pack, positions, probabilities(logits))),
-        versions=_versions(),
+        versions=dict(versions),
     )
 
 
@@ -91,14 +92,12 @@ def _mistakes(pack: Pack, positions: Positions, shares: npt.NDArray[np.float32])
         )
 
 
-def _write_model(training: "Training", weights: Mapping[str, torch.Tensor], path: Path) -> None:
+def _write_model(training: "Training", weights: Arrays, path: Path) -> None:
     pack, config = training.pack, training.config
-    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     network = layers(config, classes=len(pack.classes))
-    path.write_bytes(export_model(network, arrays, _metadata(training), channels=pack.channels))
+    path.write_bytes(export_model(network, weights, _metadata(training), channels=pack.channels))
     positions = (training.split.test if len(training.split.test) else training.split.train)[:_COMPARED]
-    with torch.inference_mode():
-        expected = training.net.eval()(training.batches.images(positions)).cpu().numpy()
+    expected = training.engine.compute_logits(positions, lambda _: None)
     verify_export(path, np.take(pack.pixels, positions, axis=0), expected)
 
 
@@ -109,14 +108,14 @@ def _metadata(training: "Training") -> ModelMetadata:
         image_size=pack.image_size,
         color_mode=pack.color_mode,
         architecture=config.architecture,
-        provenance={**_versions(), "seed": str(config.seed), "data": training.fingerprint},
+        provenance={**_versions(training), "seed": str(config.seed), "data": training.fingerprint},
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(training: "Training") -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        **training.engine.versions,
         "numpy": np.__version__,
         "onnx": version("onnx"),
         "lenet-platform": version("lenet-platform"),

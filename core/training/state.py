@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from core.domain.jobs import StopReason
 from core.training.contract import EpochResult
-
-Weights = dict[str, torch.Tensor]
+from core.training.engines import Arrays
 
 
 @dataclass
@@ -27,12 +24,12 @@ class Place:
 
 @dataclass
 class Best:
-    """The best monitored value so far, and how many epochs ago it was."""
+    """The best monitored value so far, how many epochs ago it was, and the weights then, where they are kept."""
 
     epoch: int | None = None
     value: float = math.inf
     waited: int = 0
-    weights: Weights | None = None
+    weights: Arrays | None = None
 
 
 @dataclass
@@ -41,7 +38,7 @@ class Circumstances:
 
     threads: int
     device: str
-    torch: str
+    versions: dict[str, str]
 
 
 @dataclass
@@ -55,21 +52,21 @@ class State:
     stop_reason: StopReason | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as tensors and plain values."""
+        """Return it as JSON values; the best epoch's weights are left out."""
         return {
             "place": asdict(self.place),
-            "best": {**vars(self.best)},
+            "best": {"epoch": self.best.epoch, "value": self.best.value, "waited": self.best.waited},
             "history": [result.plain() for result in self.history],
             "exact": self.exact,
             "stop_reason": self.stop_reason and str(self.stop_reason),
         }
 
     @classmethod
-    def parse(cls, plain: Mapping[str, Any]) -> "State":
+    def parse(cls, plain: Mapping[str, Any], best_weights: Arrays | None) -> "State":
         """Return what `plain` came from."""
         return cls(
             place=Place(**plain["place"]),
-            best=Best(**plain["best"]),
+            best=Best(**plain["best"], weights=best_weights),
             history=[EpochResult.parse(result) for result in plain["history"]],
             exact=plain["exact"],
             stop_reason=plain["stop_reason"] and StopReason(plain["stop_reason"]),

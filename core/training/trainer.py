@@ -1,42 +1,33 @@
 """One training from the first step to its files."""
 
 import math
-import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
-from torch.nn import functional
+from safetensors.numpy import load_file
 
 from core.clock import now
 from core.datasets.packs import Pack
-from core.domain.architectures import layers
 from core.domain.jobs import StopReason
-from core.domain.training_config import TrainingConfig, settle
+from core.domain.training_config import settle
 from core.errors import IntegrityError, TrainingError
-from core.training.augmentation import make_augment
-from core.training.checkpoints import read_checkpoint, write_checkpoint
+from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, TrainingResult
-from core.training.draws import Purpose, seed_torch, shuffle
-from core.training.evaluation import Score, compute_logits, score
-from core.training.images import Batches, Positions, fingerprint, split_images
-from core.training.nets import build_net, count_weights
-from core.training.optimizers import build_optimizer, learning_rate, penalize
+from core.training.draws import shuffle
+from core.training.engines import Logits, Setup, Step, open_engine
+from core.training.evaluation import Score, score
+from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.progress import ProgressMeter
-from core.training.state import Best, Circumstances, Place, State, Weights
+from core.training.schedules import learning_rate
+from core.training.state import Best, Circumstances, Place, State
 
 _SECONDS_WITHOUT_CHECKPOINT = 60.0
 # Epochs of a few images are shorter than the disk's answer: a second lost is cheaper than a second waited.
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
-
-Logits = npt.NDArray[np.float32]
+# What the names of the best epoch's weights begin with in a checkpoint.
+_BEST = "best/"
 
 
 def train(job: TrainingJob, observer: Observer) -> TrainingResult | None:
@@ -51,24 +42,12 @@ def train(job: TrainingJob, observer: Observer) -> TrainingResult | None:
         IntegrityError: The pack or the checkpoint is broken, or the checkpoint is another training's.
         TrainingError: The training cannot go on: ``diverged``, ``incompatible_weights``, ``export_mismatch``.
     """
-    prepare_process(job)
     training = Training(job, observer)
     return training.finish() if training.run() else None
 
 
-def prepare_process(job: TrainingJob) -> None:
-    """Set what torch keeps for the whole process: threads, and whether results must repeat."""
-    torch.set_num_threads(job.threads)
-    if job.config.deterministic and job.device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
-        torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(job.config.deterministic)
-    # Nothing here reads memory that was not written, so filling it would only cost.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by a module property
-
-
 class Training:
-    """A training in this process: the data, the net, the optimiser and the state that moves on."""
+    """A training in this process: the data, the engine that computes and the state that moves on."""
 
     def __init__(self, job: TrainingJob, observer: Observer) -> None:
         self.job, self.observer = job, observer
@@ -83,11 +62,7 @@ class Training:
         if (self.pack.image_size, self.pack.color_mode) != (self.config.image_size, self.config.color_mode):
             raise IntegrityError("The pack was made for another image size or colour mode.")
         self.split = split_images(self.pack, self.config)
-        self.device = torch.device(job.device)
-        self.batches = Batches(self.pack, self.device)
-        self.net = self._build_net()
-        self.optimizer = build_optimizer(self.config.optimizer, self.net)
-        self.augment = make_augment(self.config.augmentation)
+        self.engine = open_engine(Setup(self.config, self.pack, job.device, job.threads))
         self.fingerprint = fingerprint(self.pack)
         self.state = State()
         self.meter = ProgressMeter(
@@ -133,7 +108,7 @@ class Training:
         best, stopping = self.state.best, self.config.early_stopping
         kept = self.state.history[-1]
         if stopping and stopping.restore_best and best.weights and best.epoch:
-            self.net.load_state_dict(best.weights)
+            self.engine.load_weights(best.weights)
             kept = self.state.history[best.epoch - 1]
         logits = self._look(self.split.test)
         test = self._score(logits, self.split.test)
@@ -150,21 +125,10 @@ class Training:
                 best_epoch=best.epoch,
             ),
             stop_reason=self.state.stop_reason or StopReason.EPOCHS_DONE,
-            parameters=count_weights(self.net),
+            parameters=self.engine.parameters,
             files=files,
             exact_resume=self.state.exact,
         )
-
-    def _build_net(self) -> nn.Sequential:
-        seed_torch(self.config.seed, Purpose.WEIGHTS)
-        network = layers(self.config, classes=len(self.pack.classes))
-        shape = (self.pack.channels, self.pack.image_size, self.pack.image_size)
-        net = build_net(network, shape, init=self.config.init)
-        scale, shift = scale_pixels(self.config, self.pack)
-        net.get_submodule("scaling").load_state_dict({"scale": scale, "shift": shift})
-        # A channels-last pack becomes a channels-last batch without a copy.
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
-        return net.to(self.device)
 
     def _start_or_resume(self) -> None:
         if self.job.resume_from is not None:
@@ -177,9 +141,10 @@ class Training:
     def _warm_start(self) -> None:
         assert self.job.initial_weights is not None
         try:
-            own = {name: self.net.state_dict()[name] for name in ("scaling.scale", "scaling.shift")}
-            self.net.load_state_dict({**load_file(self.job.initial_weights), **own})
-        except (SafetensorError, RuntimeError, OSError) as error:
+            scale, shift = scale_pixels(self.config, self.pack)
+            own = {"scaling.scale": scale, "scaling.shift": shift}
+            self.engine.load_weights({**load_file(self.job.initial_weights), **own})
+        except (SafetensorError, ValueError, OSError) as error:
             detail = "The weights to start from are not those of this architecture, image size and number of classes."
             raise TrainingError(detail, code="incompatible_weights") from error
 
@@ -188,16 +153,14 @@ class Training:
         place = self.state.place
         order = shuffle(self.split.train, seed=self.config.seed, epoch=place.epoch)
         started, before = time.perf_counter(), place.seconds
-        loss_sum = torch.tensor(place.loss, dtype=torch.float64, device=self.device)
-        right_sum = torch.tensor(place.right, dtype=torch.int64, device=self.device)
+        self.engine.start_sums(loss=place.loss, right=place.right)
 
         def catch_up() -> None:
-            """Bring the sums from the device; a loss that is no number shows in them for good."""
-            place.loss, place.right = float(loss_sum), int(right_sum)
+            """Bring the sums from the engine; a loss that is no number shows in them for good."""
+            place.loss, place.right = self.engine.read_sums()
             place.seconds = before + time.perf_counter() - started
             self._refuse_divergence(place.loss)
 
-        self.net.train()
         while place.batch < self.steps:
             command = self.observer.command()
             if command == "pause":
@@ -207,9 +170,7 @@ class Training:
             if command == "stop":
                 self.state.stop_reason = StopReason.STOPPED
             chosen = order[place.batch * self.batch_size : (place.batch + 1) * self.batch_size]
-            loss, right = self._step(chosen)
-            loss_sum += loss * len(chosen)
-            right_sum += right
+            self.engine.train(chosen, Step(place.epoch, place.batch, self._learning_rate(place.batch)))
             place.batch += 1
             place.images += len(chosen)
             if self.meter.trained(len(chosen), epoch=place.epoch, batch=place.batch):
@@ -218,22 +179,6 @@ class Training:
                     self._save()
         catch_up()
         return True
-
-    def _step(self, chosen: Positions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Train on the images at ``chosen``; return their mean loss and how many were answered rightly."""
-        place, config = self.state.place, self.config
-        seed_torch(config.seed, Purpose.STEP, place.epoch, place.batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(place.batch)
-        images, labels = self.batches.images(chosen), self.batches.labels(chosen)
-        if self.augment:
-            images = self.augment(images)
-        logits = self.net(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        self.optimizer.zero_grad()
-        (loss + penalize(self.net, l1=config.l1, l2=config.l2)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
     def _learning_rate(self, batch: int) -> float:
         return learning_rate(
@@ -277,7 +222,7 @@ class Training:
             value = validation.loss if by_loss else -validation.accuracy
             state.best.waited += 1
             if value < state.best.value - (stopping.min_delta if stopping else 0.0):
-                keep = self._copy_weights() if stopping and stopping.restore_best else None
+                keep = self.engine.weights() if stopping and stopping.restore_best else None
                 state.best = Best(epoch=epoch, value=value, weights=keep)
         if state.stop_reason is None and stopping and state.best.waited >= stopping.patience:
             state.stop_reason = StopReason.EARLY_STOPPING
@@ -285,10 +230,7 @@ class Training:
             state.stop_reason = StopReason.EPOCHS_DONE
 
     def _look(self, positions: Positions) -> Logits:
-        if not len(positions):
-            return np.empty((0, len(self.pack.classes)), np.float32)
-        size = self.pack.image_size
-        return compute_logits(self.net, self.batches, positions, image_size=size, tick=self.meter.looked)
+        return self.engine.compute_logits(positions, self.meter.looked)
 
     def _score(self, logits: Logits, positions: Positions) -> Score | None:
         return score(logits, self.pack.labels[positions]) if len(positions) else None
@@ -301,45 +243,31 @@ class Training:
             )
             raise TrainingError(detail, code="diverged")
 
-    def _copy_weights(self) -> Weights:
-        return {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
-
     def _circumstances(self) -> dict[str, Any]:
-        return asdict(Circumstances(self.job.threads, self.job.device, str(torch.__version__)))
+        return asdict(Circumstances(self.job.threads, self.job.device, self.engine.versions))
 
     def _save(self) -> None:
-        place = self.state.place
-        content = {
-            "config": self.config.model_dump_json(),
+        place, best = self.state.place, self.state.best.weights or {}
+        plain = {
+            "config": self.config.plain(),
             "data": self.fingerprint,
             "circumstances": self._circumstances(),
             "state": self.state.plain(),
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
         }
+        arrays = {_BEST + name: array for name, array in best.items()} | self.engine.dump()
+        content = Checkpoint(plain, arrays)
         path = write_checkpoint(self.job.work_dir, content, epoch=place.epoch, batch=place.batch)
         self._saved_at = time.monotonic()
         self.observer.checkpoint(path, epoch=place.epoch, batch=place.batch)
 
-    def _restore(self, content: Mapping[str, Any]) -> None:
+    def _restore(self, content: Checkpoint) -> None:
+        plain, arrays = content.plain, content.arrays
         try:
-            if content["config"] != self.config.model_dump_json() or content["data"] != self.fingerprint:
+            if plain["config"] != self.config.plain() or plain["data"] != self.fingerprint:
                 raise IntegrityError("The checkpoint is of another config or other data.")
-            self.net.load_state_dict(content["net"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.state = State.parse(content["state"])
-            self.state.exact = self.state.exact and content["circumstances"] == self._circumstances()
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
+            self.engine.load(arrays)
+            self.state = State.parse(plain["state"], best or None)
+            self.state.exact = self.state.exact and plain["circumstances"] == self._circumstances()
+        except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError("The checkpoint does not fit this version.") from error
-
-
-def scale_pixels(config: TrainingConfig, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and shift ``(channels, 1, 1)`` that bring raw pixels (0–255) to the range of ``normalize``."""
-    mean, deviation = np.array(pack.mean), np.array(pack.deviation)
-    ones = np.ones(pack.channels)
-    scale, shift = {
-        "dataset": (1 / (255 * deviation), -mean / deviation),
-        "unit": (ones / 255, 0 * ones),
-        "none": (ones, 0 * ones),
-    }[config.normalize]
-    return tuple(torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (scale, shift))  # type: ignore[return-value]  # two of them

@@ -1,7 +1,6 @@
 """A real platform for the acceptance tests, with short leases so that recoveries take seconds."""
 
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +23,8 @@ QUICK = {
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Return a platform of this module's own."""
-    kept = {name: os.environ.get(name) for name in QUICK}
-    os.environ.update(QUICK)
-    try:
-        with running_platform(tmp_path_factory.mktemp("platform")) as running:
-            yield running
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with running_platform(tmp_path_factory.mktemp("platform"), settings=QUICK) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

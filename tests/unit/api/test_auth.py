@@ -112,7 +112,10 @@ def test_another_tenants_things_are_not_there(anonymous, platform):
         ("GET", f"/datasets/{dataset_id}/entries"),
         ("GET", f"/datasets/{dataset_id}/preview"),
         ("DELETE", f"/datasets/{dataset_id}"),
-        *[("GET", f"/jobs/{job_id}{part}") for part in ("", "/epochs", "/logs", "/attempts", "/transitions", "/events")],
+        *[
+            ("GET", f"/jobs/{job_id}{part}")
+            for part in ("", "/epochs", "/logs", "/attempts", "/transitions", "/events")
+        ],
         *[("GET", f"/jobs/{job_id}{part}") for part in ("/report", "/artifacts", "/artifacts/model.pth")],
         *[("POST", f"/jobs/{job_id}/{action}") for action in ("cancel", "pause", "stop", "resume", "retry", "predict")],
         ("DELETE", f"/jobs/{job_id}"),

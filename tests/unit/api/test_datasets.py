@@ -299,7 +299,9 @@ def test_the_archive_is_offered_for_download_under_a_name_of_ours(client):
     [(DatasetStatus.PROCESSING, "dataset_not_ready"), (DatasetStatus.REJECTED, "dataset_rejected")],
 )
 def test_a_preview_is_there_once_the_dataset_is_ready(client, platform, status, code):
-    dataset_id = platform.make_dataset(status=status, error={"code": "x", "detail": "y"} if "rejected" in code else None)
+    dataset_id = platform.make_dataset(
+        status=status, error={"code": "x", "detail": "y"} if "rejected" in code else None
+    )
     response = client.get(f"{DATASETS}/{dataset_id}/preview")
     assert (response.status_code, response.get_json()["code"]) == (409, code)
 

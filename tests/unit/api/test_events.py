@@ -208,4 +208,8 @@ def test_a_lost_worker_shows_as_a_change_of_status(platform):
     with transaction(platform.sessions) as session:
         claims.lose(session, job_id, 1, end=claims.AttemptEnd.WORKER_LOST, actor="sweeper", detail="silent")
     events = Follower(platform.sessions, platform.tenant_id, claim.job_id).look()
-    assert [(event.data.status, event.data.attempt) for event in events] == [("queued", 0), ("running", 1), ("queued", 1)]
+    assert [(event.data.status, event.data.attempt) for event in events] == [
+        ("queued", 0),
+        ("running", 1),
+        ("queued", 1),
+    ]

@@ -180,9 +180,7 @@ def test_an_estimate_comes_from_the_measured_speed_of_such_trainings(client, pla
     platform.add_epoch(claim, 2, images_per_second=300.0)
     with transaction(sessions) as session:
         record_progress(session, claim, {"eta_seconds": 8.0})
-        workers.report(
-            session, name="host-1", host="host", role="train", device="cpu", slots=1, busy=[claim.job_id]
-        )
+        workers.report(session, name="host-1", host="host", role="train", device="cpu", slots=1, busy=[claim.job_id])
     platform.make_job(dataset_id=dataset_id, config=config)
 
     def ask(**more):
@@ -320,11 +318,11 @@ def add_checkpoint(platform, claim):
 
 
 @pytest.mark.parametrize(("body", "kept"), [({}, 0), ({"from": "start"}, 0), ({"from": "checkpoint"}, 1)])
-def test_a_failed_job_is_retried_anew_or_from_its_checkpoint(client, platform, sessions, sent, store, body, kept):
+def test_a_failed_job_is_retried_anew_or_from_its_checkpoint(client, platform, sent, body, kept):
     job_id = platform.make_job()
     claim = platform.claim()
     add_checkpoint(platform, claim)
-    with transaction(sessions) as session:
+    with transaction(platform.sessions) as session:
         results.fail(session, claim, code="diverged", detail="The loss is not a number.")
     failed = client.get(f"{JOBS}/{job_id}").get_json()
     assert failed["error"]["code"] == "diverged"
@@ -333,9 +331,9 @@ def test_a_failed_job_is_retried_anew_or_from_its_checkpoint(client, platform, s
     assert (response.status_code, response.get_json()["status"]) == (202, "queued")
     assert response.get_json()["error"] is None
     assert [message.resource_id for message in sent()] == [job_id]
-    with transaction(sessions, read_only=True) as session:
+    with transaction(platform.sessions, read_only=True) as session:
         assert session.query(CheckpointRow).count() == kept
-    assert len(list(store.list())) == kept
+    assert len(list(platform.store.list())) == kept
 
 
 def test_a_faulty_retry_is_422(client, platform):

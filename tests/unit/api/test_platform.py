@@ -109,6 +109,8 @@ def test_an_auto_job_waits_for_the_gpu_where_one_lives(client, platform, session
     assert queues == {"cpu": 0, "gpu": 1, "ingest": 0}
 
 
-@pytest.mark.parametrize("path", ["//api/v1/jobs", "/api//v1/jobs", "/api/v1/jobs/", "/api/v1/jobs;a=b", "/API/v1/jobs"])
+@pytest.mark.parametrize(
+    "path", ["//api/v1/jobs", "/api//v1/jobs", "/api/v1/jobs/", "/api/v1/jobs;a=b", "/API/v1/jobs"]
+)
 def test_a_path_is_written_one_way_only(client, path):
     assert client.get(path).status_code == 404

@@ -174,9 +174,9 @@ def test_too_many_bytes_are_413(client, job_id):
     assert predict(client, job_id, [("a.png", b"x" * 100_001)]).status_code == 413
 
 
-def test_a_model_that_was_exchanged_is_never_loaded(client, job_id, platform, store, make_image, model_file):
+def test_a_model_that_was_exchanged_is_never_loaded(client, job_id, platform, make_image, model_file):
     key = artifact(platform.tenant_id, job_id, attempt=1, name="model.onnx")
-    store.put(key, io.BytesIO(model_file + b"\0"))
+    platform.store.put(key, io.BytesIO(model_file + b"\0"))
     response = predict(client, job_id, [("a.png", make_image(0))])
     assert (response.status_code, response.get_json()["code"]) == (409, "integrity")
 

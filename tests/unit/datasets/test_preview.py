@@ -15,7 +15,6 @@ def make_layout(classes, each):
         labels=np.repeat(np.arange(classes, dtype=np.int32), each),
         notes=np.zeros(count, np.uint8),
         foreign_classes=[],
-        has=frozenset(["train"]),
     )
 
 

@@ -27,12 +27,14 @@ def has_printed(folder):
 
 def test_a_platform_is_started_with_settings_of_its_own_and_interrupted_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setenv("LENET_DATABASE_URL", "postgresql://production")
-    with running_platform(tmp_path, command=python(WAITING), is_ready=has_printed(tmp_path)) as platform:
+    ours = {"LENET_LEASE_SECONDS": "5"}
+    with running_platform(tmp_path, settings=ours, command=python(WAITING), is_ready=has_printed(tmp_path)) as platform:
         said = last_words(tmp_path)
         assert platform.key in said
         assert platform.url.rpartition(":")[2] in said
         assert str(tmp_path / "data") in said
         assert "production" not in said
+        assert "'LENET_LEASE_SECONDS': '5'" in said
     assert "stopped" in last_words(tmp_path)
     assert not [child for child in psutil.Process().children() if child.is_running() and WAITING in child.cmdline()]
 

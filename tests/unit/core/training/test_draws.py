@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.training.draws import Purpose, derive_seed, seed_torch, shuffle
+from core.training.draws import Purpose, derive_seed, shuffle
+from core.training.torch_engine import seed_torch
 
 
 def test_every_argument_gives_another_seed():

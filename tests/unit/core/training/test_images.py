@@ -4,7 +4,8 @@ import torch
 
 from core.datasets.packs import Pack
 from core.domain.training_config import resolve
-from core.training.images import Batches, fingerprint, split_images
+from core.training.batches import Batches
+from core.training.images import fingerprint, split_images
 
 
 def split_of(path, **options):

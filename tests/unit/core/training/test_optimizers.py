@@ -5,9 +5,7 @@ import torch
 from torch import nn
 
 from core.domain.training_config import resolve
-from core.domain.training_options import Muon, ReduceOnPlateau
-from core.errors import TrainingError
-from core.training.optimizers import build_optimizer, learning_rate, penalize
+from core.training.optimizers import build_optimizer, penalize
 
 RATE = 0.1
 
@@ -69,10 +67,54 @@ def test_adam_follows_its_formula(name, decay, formula):
     assert steps(options, gradients)[-1] == pytest.approx(adam(gradients, **formula), rel=1e-5)
 
 
-def test_an_optimizer_that_is_not_here_is_refused():
-    with pytest.raises(TrainingError) as caught:
-        build_optimizer(Muon(name="muon"), one_weight())
-    assert caught.value.code == "unsupported_option"
+def nadam(gradients, *, decay=0.0, first=0.8, second=0.9, value=2.0):
+    """Dozat (2016), algorithm 2, with the course of the momentum that section 2 proposes."""
+    mean = square = 0.0
+    product = 1.0
+    for step, gradient in enumerate(gradients, start=1):
+        gradient += decay * value
+        now, ahead = (first * (1 - 0.5 * 0.96 ** (at * 0.004)) for at in (step, step + 1))
+        product *= now
+        mean, square = first * mean + (1 - first) * gradient, second * square + (1 - second) * gradient**2
+        look = (1 - now) * gradient / (1 - product) + ahead * mean / (1 - product * ahead)
+        value -= RATE * look / (math.sqrt(square / (1 - second**step)) + 1e-8)
+    return value
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_nadam_follows_its_formula(decay):
+    gradients = [1.0, -0.5, 2.0]
+    options = {"name": "nadam", "learning_rate": RATE, "betas": [0.8, 0.9], "weight_decay": decay}
+    assert steps(options, gradients)[-1] == pytest.approx(nadam(gradients, decay=decay), rel=1e-5)
+
+
+def rmsprop(gradients, *, decay=0.0, momentum=0.0, value=2.0):
+    """Hinton (2012), lecture 6e: the gradient over the root of its mean square, with a share of the last step."""
+    square = speed = 0.0
+    for gradient in gradients:
+        gradient += decay * value
+        square = 0.99 * square + 0.01 * gradient**2
+        speed = momentum * speed + gradient / (math.sqrt(square) + 1e-8)
+        value -= RATE * speed
+    return value
+
+
+@pytest.mark.parametrize("fields", [{}, {"decay": 0.3}, {"momentum": 0.5}])
+def test_rmsprop_follows_its_formula(fields):
+    gradients = [1.0, -0.5, 2.0]
+    options = {"name": "rmsprop", "learning_rate": RATE, "weight_decay": fields.get("decay", 0.0)}
+    options["momentum"] = fields.get("momentum", 0.0)
+    assert steps(options, gradients)[-1] == pytest.approx(rmsprop(gradients, **fields), rel=1e-5)
+
+
+def test_adagrad_divides_by_the_root_of_all_squares_so_far():
+    value, total = 2.0, 0.0
+    for gradient in (1.0, -0.5, 2.0):
+        pulled = gradient + 0.3 * value
+        total += pulled**2
+        value -= RATE * pulled / math.sqrt(total)
+    options = {"name": "adagrad", "learning_rate": RATE, "weight_decay": 0.3}
+    assert steps(options, [1.0, -0.5, 2.0])[-1] == pytest.approx(value, rel=1e-5)
 
 
 def test_penalties_are_sums_over_the_weights():
@@ -81,51 +123,3 @@ def test_penalties_are_sums_over_the_weights():
     assert float(penalize(net, l1=0.1, l2=0.0).detach()) == pytest.approx(0.7)
     assert float(penalize(net, l1=0.0, l2=0.1).detach()) == pytest.approx(2.5)
     assert penalize(net, l1=0.0, l2=0.0) == 0
-
-
-def rates(scheduler, *, epochs, steps_of_an_epoch):
-    chosen = resolve({"scheduler": scheduler, "optimizer": {"learning_rate": RATE}, "epochs": epochs}).scheduler
-    return [
-        learning_rate(chosen, RATE, step=step, steps_of_an_epoch=steps_of_an_epoch, epochs=epochs)
-        for step in range(epochs * steps_of_an_epoch)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "expected"),
-    [
-        ({"name": "constant"}, [1, 1, 1, 1, 1, 1, 1, 1]),
-        ({"name": "step", "step_epochs": 2, "gamma": 0.5}, [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
-        ({"name": "multistep", "milestones": [1, 3], "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]),
-        ({"name": "exponential", "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]),
-    ],
-)
-def test_a_course_that_changes_between_epochs(scheduler, expected):
-    given = rates({**scheduler, "warmup_epochs": 0.0}, epochs=4, steps_of_an_epoch=2)
-    assert given == pytest.approx([RATE * factor for factor in expected])
-
-
-def test_cosine_falls_along_half_a_wave():
-    given = rates({"name": "cosine", "warmup_epochs": 0.0, "final_fraction": 0.2}, epochs=2, steps_of_an_epoch=2)
-    wave = [(1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
-    assert given == pytest.approx([RATE * (0.2 + 0.8 * height) for height in wave])
-
-
-def test_one_cycle_is_sized_by_the_real_number_of_steps():
-    given = rates({"name": "one_cycle", "max_learning_rate": 1.0, "rise": 0.25}, epochs=10, steps_of_an_epoch=10)
-    assert given[0] == pytest.approx(RATE)
-    assert given.index(max(given)) == 25
-    assert max(given) == pytest.approx(1.0)
-    assert given[-1] < 0.001
-
-
-def test_warm_up_rises_in_a_line_and_the_course_takes_the_rest():
-    given = rates({"name": "cosine", "warmup_epochs": 1.0}, epochs=3, steps_of_an_epoch=3)
-    assert given[:4] == pytest.approx([RATE / 4, RATE / 2, RATE * 3 / 4, RATE])
-    assert given[3:] == sorted(given[3:], reverse=True)
-
-
-def test_a_scheduler_that_is_not_here_is_refused():
-    with pytest.raises(TrainingError) as caught:
-        learning_rate(ReduceOnPlateau(name="reduce_on_plateau"), RATE, step=0, steps_of_an_epoch=1, epochs=1)
-    assert caught.value.code == "unsupported_option"

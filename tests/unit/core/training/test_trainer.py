@@ -13,6 +13,7 @@ from core.domain.jobs import StopReason
 from core.domain.training_config import resolve
 from core.errors import IntegrityError, InvalidError, TrainingError
 from core.training import trainer
+from core.training.checkpoints import Checkpoint, write_checkpoint
 from core.training.trainer import Training
 
 
@@ -144,8 +145,8 @@ def test_a_checkpoint_of_other_data_is_refused(run, make_observer, make_pack):
 
 def test_a_checkpoint_of_another_form_is_refused(run, make_job, make_observer):
     training = Training(make_job(), make_observer())
-    content = {"config": training.config.model_dump_json(), "data": training.fingerprint}
-    path = trainer.write_checkpoint(training.job.work_dir, content, epoch=1, batch=0)
+    content = Checkpoint({"config": training.config.plain(), "data": training.fingerprint}, {})
+    path = write_checkpoint(training.job.work_dir, content, epoch=1, batch=0)
     with pytest.raises(IntegrityError, match="this version"):
         run(resume_from=path)
 
@@ -349,14 +350,14 @@ def test_progress_reaches_one(run):
 def test_a_warm_start_begins_with_the_weights_that_it_is_given(run, make_job, make_observer, same_bits):
     _, _, files = run()
     warm = Training(make_job(initial_weights=files["model.safetensors"]), make_observer())
-    assert same_bits(warm.net.state_dict(), load_file(files["model.safetensors"]))
+    assert same_bits(warm.engine.net.state_dict(), load_file(files["model.safetensors"]))
 
 
 def test_a_warm_start_keeps_the_scaling_of_its_own_data(run, make_job, make_observer, make_pack):
     _, _, files = run()
     weights = load_file(files["model.safetensors"])
     warm = Training(make_job(initial_weights=files["model.safetensors"], pack=make_pack(seed=4)), make_observer())
-    assert not torch.equal(warm.net.state_dict()["scaling.shift"], weights["scaling.shift"])
+    assert not torch.equal(warm.engine.net.state_dict()["scaling.shift"], weights["scaling.shift"])
 
 
 @pytest.mark.parametrize("kind", ["other architecture", "torn"])

@@ -1,0 +1,142 @@
+"""The engine that computes with torch, on a processor or a GPU."""
+
+import io
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from core.domain.architectures import layers
+from core.training.augmentation import make_augment
+from core.training.batches import Batches
+from core.training.draws import Purpose, derive_seed
+from core.training.engines import Arrays, Logits, Setup, Step
+from core.training.images import Positions, scale_pixels
+from core.training.nets import build_net, count_weights
+from core.training.optimizers import build_optimizer, penalize
+
+# Evaluated in batches of about this many pixels, which stay in the processor's cache.
+_PIXELS_OF_A_BATCH = 2**18
+
+
+class TorchEngine:
+    """See `core.training.engines.Engine`."""
+
+    def __init__(self, setup: Setup) -> None:
+        _prepare_process(setup)
+        self.config, self._pack = setup.config, setup.pack
+        self.device = torch.device(setup.device)
+        self.batches = Batches(setup.pack, self.device)
+        self.net = self._build_net()
+        self.optimizer = build_optimizer(self.config.optimizer, self.net)
+        self.augment = make_augment(self.config.augmentation)
+        self.start_sums(loss=0.0, right=0)
+
+    def _build_net(self) -> nn.Sequential:
+        seed_torch(self.config.seed, Purpose.WEIGHTS)
+        network = layers(self.config, classes=len(self._pack.classes))
+        shape = (self._pack.channels, self._pack.image_size, self._pack.image_size)
+        net = build_net(network, shape, init=self.config.init)
+        scale, shift = (torch.from_numpy(values) for values in scale_pixels(self.config, self._pack))
+        net.get_submodule("scaling").load_state_dict({"scale": scale, "shift": shift})
+        # A channels-last pack becomes a channels-last batch without a copy.
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
+        return net.to(self.device)
+
+    @property
+    def parameters(self) -> int:
+        """Return how many numbers are trained."""
+        return count_weights(self.net)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return torch's version."""
+        return {"torch": str(torch.__version__)}
+
+    def start_sums(self, *, loss: float, right: int) -> None:
+        """Put the sums on the device, where reading them is the only thing that waits for it."""
+        self.net.train()
+        self._loss = torch.tensor(loss, dtype=torch.float64, device=self.device)
+        self._right = torch.tensor(right, dtype=torch.int64, device=self.device)
+
+    def read_sums(self) -> tuple[float, int]:
+        """Bring the sums from the device."""
+        return float(self._loss), int(self._right)
+
+    def train(self, positions: Positions, step: Step) -> None:
+        """Take one step on the images at ``positions``."""
+        config = self.config
+        seed_torch(config.seed, Purpose.STEP, step.epoch, step.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = step.learning_rate
+        images, labels = self.batches.images(positions), self.batches.labels(positions)
+        if self.augment:
+            images = self.augment(images)
+        logits = self.net(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        self.optimizer.zero_grad()
+        (loss + penalize(self.net, l1=config.l1, l2=config.l2)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.optimizer.step()
+        self._loss += loss.detach() * len(positions)
+        self._right += (logits.detach().argmax(dim=1) == labels).sum()
+
+    def compute_logits(self, positions: Positions, tick: Callable[[int], None]) -> Logits:
+        """Return the logits ``(images, classes)``."""
+        self.net.eval()
+        size = max(_PIXELS_OF_A_BATCH // self._pack.image_size**2, 1)
+        parts = [np.empty((0, len(self._pack.classes)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(positions), size):
+                chunk = positions[start : start + size]
+                parts.append(self.net(self.batches.images(chunk)).cpu().numpy())
+                tick(len(chunk))
+        return np.concatenate(parts)
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return a copy of the net's ``state_dict``."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.net.state_dict().items()}
+
+    def load_weights(self, weights: Arrays) -> None:
+        """Take weights over; raises `ValueError` where they are not this net's."""
+        try:
+            self.net.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+
+    def dump(self) -> dict[str, npt.NDArray[Any]]:
+        """Return net and optimiser as torch itself writes them: it keeps each tensor's type and order in memory."""
+        buffer = io.BytesIO()
+        torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        return {"torch": np.frombuffer(buffer.getbuffer(), np.uint8)}
+
+    def load(self, content: Arrays) -> None:
+        """Take over what `dump` returned."""
+        stored = io.BytesIO(content["torch"].tobytes())
+        try:
+            state = torch.load(stored, map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(str(error)) from error
+
+
+def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> None:
+    """Seed torch's global generators, the accelerator's too."""
+    torch.manual_seed(derive_seed(seed, purpose, epoch, batch))
+
+
+def _prepare_process(setup: Setup) -> None:
+    """Set what torch keeps for the whole process: threads, and whether results must repeat."""
+    torch.set_num_threads(setup.threads)
+    if setup.config.deterministic and setup.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
+        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(setup.config.deterministic)
+    # Nothing here reads memory that was not written, so filling it would only cost.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by a module property

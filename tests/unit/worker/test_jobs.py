@@ -1,0 +1,348 @@
+"""What becomes of a job, whatever its trainer says or does: a scripted trainer, a real database, a store in memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from core.datasets.cache import PackCache
+from core.db.engine import Sessions, open_engine, open_sessions, transaction
+from core.db.rows import DatasetRow, JobRow, PackRow, Row
+from core.domain.datasets import EntryCounts, ImageSummary, Manifest
+from core.errors import StoreUnavailableError
+from core.services import jobs, keys, results
+from core.settings import Settings
+from core.storage.memory import MemoryStore
+from worker.host import Host
+from worker.jobs import run_next_job
+from worker.slots import Slots
+from worker.trainers import Order
+
+PROGRESS = {"type": "progress", "progress": {"epoch": 1, "fraction": 0.5}}
+METRICS = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.4, "val_accuracy": 0.9}
+EPOCH = {
+    "type": "epoch",
+    "epoch": {"epoch": 1, **METRICS, "learning_rate": 0.1, "seconds": 1.0, "images_per_second": 9.0},
+    "metrics": METRICS,
+}
+Step = dict[str, Any] | Callable[[Order], dict[str, Any] | None]
+
+
+@dataclass
+class ScriptedTrainer:
+    """Says what its script says, then ends with ``exit_code``."""
+
+    script: list[Step]
+    exit_code: int = 0
+    sent: list[str] = field(default_factory=list)
+    killed: bool = False
+    order: Order | None = None
+
+    def start(self, order: Order) -> None:
+        self.order = order
+
+    def send(self, command: str) -> None:
+        self.sent.append(command)
+
+    def receive(self, timeout_seconds: float) -> dict[str, Any] | None:
+        if self.killed or not self.script:
+            raise EOFError
+        step = self.script.pop(0)
+        assert self.order is not None
+        return step if isinstance(step, dict) else step(self.order)
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def end(self) -> int:
+        return -9 if self.killed else self.exit_code
+
+    def take(self) -> "ScriptedTrainer":
+        return self
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class NoQueue:
+    def send(self, message: object) -> None:
+        raise AssertionError
+
+    def depth(self, queue: str) -> int:
+        return 0
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{tmp_path}/lenet.db")
+    Row.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@dataclass
+class Bench:
+    """A host with one dataset and the means to run jobs on it."""
+
+    host: Host
+    sessions: Sessions
+    store: MemoryStore
+    tenant: str
+    dataset: str
+
+    def submit(self, **fields: Any) -> str:
+        with transaction(self.sessions) as session:
+            wanted = jobs.NewJob(dataset_id=self.dataset, **fields)
+            return jobs.submit_job(session, self.tenant, wanted, actor="k", request_id=None, max_attempts=3)[0].id
+
+    def run(self, trainer: ScriptedTrainer, slots: Slots | None = None) -> bool:
+        return run_next_job(self.host, trainer, slots or Slots(1, lambda _: False))
+
+    def job(self, job_id: str) -> JobRow:
+        with transaction(self.sessions, read_only=True) as session:
+            return jobs.get_job(session, self.tenant, job_id)
+
+    def ends(self, job_id: str) -> list[str | None]:
+        with transaction(self.sessions, read_only=True) as session:
+            return [attempt.end for attempt in jobs.list_attempts(session, job_id)]
+
+
+@pytest.fixture
+def bench(engine: Engine, tmp_path: Path) -> Bench:
+    settings = Settings(data_dir=tmp_path, stall_seconds=0.2, heartbeat_seconds=0.05, lease_seconds=5)
+    sessions, store = open_sessions(engine), MemoryStore()
+    (tmp_path / "pack").write_bytes(b"pack")
+    stored = store.put_file("tenants/t/datasets/ds_1/packs/x", tmp_path / "pack")
+    manifest = Manifest(
+        classes=["a", "b"],
+        counts={"train": {"a": 50, "b": 50}, "validation": None, "test": {"a": 5, "b": 5}},
+        images=ImageSummary(total=110, modes={"L": 110}, min_size=(28, 28), max_size=(28, 28)),
+        color_mode="grayscale",
+        warnings=[],
+        entries=EntryCounts(accepted=110, rejected=0, ignored=0),
+    )
+    with transaction(sessions) as session:
+        tenant = keys.ensure_tenant(session, "zoo")
+        moment = session.get_one(keys.TenantRow, tenant).created_at
+        session.add(
+            DatasetRow(
+                id="ds_1",
+                tenant_id=tenant,
+                name="d",
+                status="ready",
+                size_bytes=1,
+                sha256="s",
+                archive_key="a",
+                manifest=manifest.model_dump(mode="json"),
+                created_at=moment,
+                updated_at=moment,
+            )
+        )
+        session.flush()
+        session.add(
+            PackRow(
+                dataset_id="ds_1",
+                image_size=32,
+                color_mode="grayscale",
+                digest=stored.sha256,
+                key=stored.key,
+                size_bytes=4,
+                created_at=moment,
+            )
+        )
+    host = Host(
+        settings=settings,
+        sessions=sessions,
+        store=store,
+        packs=PackCache(tmp_path / "cache", 2**20),
+        sender=NoQueue(),
+        name="w1",
+        role="train",
+        device="cpu",
+    )
+    return Bench(host, sessions, store, tenant, "ds_1")
+
+
+def _result(order: Order) -> dict[str, Any]:
+    path = Path(order.work_dir) / "model.onnx"
+    path.write_bytes(b"model")
+    files = [{"name": "model.onnx", "media_type": "application/octet-stream", "path": str(path)}]
+    metrics = {**METRICS, "test_loss": 0.1, "test_accuracy": 0.9, "best_epoch": 1}
+    return {
+        "type": "result",
+        "result": {"files": files, "metrics": metrics, "stop_reason": "epochs_done", "parameters": 7},
+    }
+
+
+def _checkpoint(order: Order, *, epoch: int = 2) -> dict[str, Any]:
+    path = Path(order.work_dir) / f"checkpoint-{epoch}"
+    path.write_bytes(b"state of %d" % epoch)
+    return {"type": "checkpoint", "path": str(path), "epoch": epoch, "batch": 0}
+
+
+def test_no_job_is_no_work(bench: Bench) -> None:
+    assert not bench.run(ScriptedTrainer([]))
+
+
+def test_a_training_that_ends_well_leaves_its_epochs_and_artifacts(bench: Bench) -> None:
+    job_id = bench.submit()
+    assert bench.run(ScriptedTrainer([PROGRESS, EPOCH, _checkpoint, _result]))
+    job = bench.job(job_id)
+    assert (job.status, job.stop_reason, job.parameters, job.progress["fraction"]) == ("succeeded", "epochs_done", 7, 1)
+    with transaction(bench.sessions, read_only=True) as session:
+        artifact = results.get_artifact(session, bench.tenant, job_id, "model.onnx")
+    with bench.store.open(artifact.key) as stored:
+        assert stored.read() == b"model"
+    assert not [one.key for one in bench.store.list() if "checkpoints" in one.key]
+
+
+def test_a_lost_trainer_is_followed_by_one_that_goes_on_from_the_checkpoint(bench: Bench) -> None:
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint], exit_code=-9))
+    assert bench.job(job_id).status == "queued"
+    second = ScriptedTrainer([_result])
+    bench.run(second)
+    assert second.order is not None
+    assert second.order.resume_from is not None
+    assert bench.ends(job_id) == ["trainer_killed", "succeeded"]
+
+
+def test_a_broken_checkpoint_is_passed_over_for_the_one_before(bench: Bench) -> None:
+    job_id = bench.submit()
+    second = partial(_checkpoint, epoch=3)
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint, second], exit_code=-9))
+    newest = next(one.key for one in bench.store.list() if one.key.endswith("checkpoints/3-0"))
+    bench.store.put(newest, _stream(b"torn"))
+    read: list[bytes] = []
+
+    def resumed(order: Order) -> dict[str, Any]:
+        assert order.resume_from is not None
+        read.append(Path(order.resume_from).read_bytes())
+        return _result(order)
+
+    bench.run(ScriptedTrainer([resumed]))
+    assert read == [b"state of 2"]
+    with transaction(bench.sessions, read_only=True) as session:
+        assert "passed over" in (jobs.list_attempts(session, job_id)[1].detail or "")
+
+
+def _stream(content: bytes):
+    import io
+
+    return io.BytesIO(content)
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "end"),
+    [
+        ([], -11, "trainer_crashed"),
+        ([], 3, "trainer_crashed"),
+        ([], -9, "trainer_killed"),
+        ([{"type": "crashed", "detail": "KeyError"}], 0, "trainer_crashed"),
+        ([{"type": "failed", "code": "out_of_memory", "detail": "x"}], 0, "out_of_memory"),
+    ],
+)
+def test_a_trainer_that_breaks_sends_its_job_back(bench: Bench, script: list, exit_code: int, end: str) -> None:
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer(list(script), exit_code=exit_code))
+    assert (bench.job(job_id).status, bench.ends(job_id)) == ("queued", [end])
+
+
+def test_a_trainer_that_always_breaks_ends_its_job_with_the_reason(bench: Bench) -> None:
+    job_id = bench.submit()
+    for _ in range(3):
+        assert bench.run(ScriptedTrainer([], exit_code=-11))
+    job = bench.job(job_id)
+    assert (job.status, job.error["code"]) == ("failed", "trainer_crashed")
+    assert not bench.run(ScriptedTrainer([]))
+
+
+def test_a_training_that_diverges_fails_at_once(bench: Bench) -> None:
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([{"type": "failed", "code": "diverged", "detail": "The loss is no longer a number."}]))
+    job = bench.job(job_id)
+    assert (job.status, job.error["code"], bench.ends(job_id)) == ("failed", "diverged", ["failed"])
+
+
+def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:
+    import time
+
+    def sleep(_: Order) -> None:
+        time.sleep(0.05)
+
+    job_id = bench.submit()
+    trainer = ScriptedTrainer([sleep] * 100)
+    bench.run(trainer)
+    assert (trainer.killed, bench.ends(job_id)) == (True, ["stalled"])
+
+
+def test_a_cancelled_job_kills_its_trainer_and_writes_nothing_more(bench: Bench) -> None:
+    job_id = bench.submit()
+
+    def cancel(_: Order) -> dict[str, Any]:
+        with transaction(bench.sessions) as session:
+            jobs.cancel_job(session, bench.tenant, job_id, actor="k")
+        return EPOCH
+
+    trainer = ScriptedTrainer([cancel, _result])
+    bench.run(trainer)
+    assert (trainer.killed, bench.job(job_id).status, bench.ends(job_id)) == (True, "cancelled", ["cancelled"])
+    with transaction(bench.sessions, read_only=True) as session:
+        assert jobs.list_epochs(session, job_id) == []
+
+
+@contextmanager
+def _asked(bench: Bench, job_id: str, verb: Callable[..., JobRow]) -> Iterator[None]:
+    with transaction(bench.sessions) as session:
+        verb(session, bench.tenant, job_id)
+    yield
+
+
+@pytest.mark.parametrize(("verb", "command"), [(jobs.pause_job, "pause"), (jobs.stop_job, "stop")])
+def test_what_the_user_asks_for_is_passed_on_once(bench: Bench, verb: Callable[..., JobRow], command: str) -> None:
+    job_id = bench.submit()
+
+    def ask(_: Order) -> dict[str, Any]:
+        with _asked(bench, job_id, verb):
+            return EPOCH
+
+    second = {**EPOCH, "epoch": {**EPOCH["epoch"], "epoch": 2}}
+    trainer = ScriptedTrainer([ask, second, {"type": "paused"}] if command == "pause" else [ask, second, _result])
+    bench.run(trainer)
+    assert trainer.sent == [command]
+    assert bench.job(job_id).status == ("paused" if command == "pause" else "succeeded")
+
+
+def test_a_worker_that_closes_sends_its_job_back_without_holding_it_against_it(bench: Bench) -> None:
+    job_id = bench.submit()
+    slots = Slots(1, lambda _: False)
+
+    def close(_: Order) -> dict[str, Any]:
+        slots.closing.set()
+        return EPOCH
+
+    trainer = ScriptedTrainer([close, _checkpoint, {"type": "paused"}])
+    bench.run(trainer, slots)
+    job = bench.job(job_id)
+    assert (trainer.sent, job.status, job.attempts_lost, bench.ends(job_id)) == (["pause"], "queued", 0, ["preempted"])
+
+
+def test_a_store_that_is_away_for_a_moment_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = bench.submit()
+    put_file, failures = bench.store.put_file, [1, 2]
+
+    def flaky(key: str, path: Path):
+        if failures:
+            failures.pop()
+            raise StoreUnavailableError("away")
+        return put_file(key, path)
+
+    monkeypatch.setattr(bench.store, "put_file", flaky)
+    monkeypatch.setattr("worker.job_writer._RETRY_SECONDS", 0.01)
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint, _result]))
+    assert bench.job(job_id).status == "succeeded"
