@@ -10,7 +10,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from api.ports import ports
 from core import logs
-from core.db.engine import Sessions, transaction
+from core.db.engine import Sessions, reading, transaction
 from core.errors import NotAllowedError, UnauthenticatedError, UnavailableError
 from core.services import keys
 from core.services.keys import Principal, Scope
@@ -106,8 +106,8 @@ def _authenticate() -> Principal:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not 0 < len(secret) <= _LONGEST_SECRET:
         raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
-    with transaction(ports().sessions, read_only=True) as session:
-        return keys.authenticate(session, secret)
+    with reading(ports().sessions) as connection:
+        return keys.authenticate(connection, secret)
 
 
 def _check_scope(who: Principal) -> None:

@@ -1,6 +1,7 @@
 """Forms of files, read part by part as they come: nothing is written to a disk on the way."""
 
 import io
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ from core.errors import Fault, InvalidError, TooLargeError, UnreadableError
 
 _LONGEST_BOUNDARY = 200
 _LONGEST_HEADERS_BYTES = 2**18
+_MORE_BYTES = 64
 
 
 class Part(io.RawIOBase):
@@ -22,7 +24,7 @@ class Part(io.RawIOBase):
         self.name = name
         self.filename = filename
         self._form = form
-        self._held = b""
+        self._held = memoryview(b"")
         self._ended = False
 
     def readable(self) -> bool:
@@ -33,7 +35,7 @@ class Part(io.RawIOBase):
         """Read some bytes; raises what `Form.read_parts` does."""
         while not self._held and not self._ended:
             data = self._form.next_data()
-            self._held, self._ended = data.data, not data.more_data
+            self._held, self._ended = memoryview(data.data), not data.more_data
         piece, self._held = self._held[: len(buffer)], self._held[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
@@ -50,7 +52,12 @@ class Form:
 
     def __init__(self, body: BinaryIO, boundary: bytes, *, most_parts: int) -> None:
         self._body = body
-        self._decoder = MultipartDecoder(boundary, _LONGEST_HEADERS_BYTES, max_parts=most_parts)
+        # The decoder holds what it was given last, and what it could not yet make anything of.
+        most_held_bytes = CHUNK_BYTES + _LONGEST_HEADERS_BYTES
+        self._decoder = MultipartDecoder(boundary, most_held_bytes, max_parts=most_parts)
+        self._unclear = re.compile(rb"--" + re.escape(boundary) + rb"[ \t]{0,64}-?\Z")
+        self._end_bytes = len(boundary) + 70
+        self._end = b""
 
     def read_parts(self) -> Iterator[Part]:
         """Yield the parts; each must be read before the next is asked for, its rest is passed over.
@@ -77,12 +84,23 @@ class Form:
     def _next_event(self) -> Event:
         try:
             while isinstance(event := self._decoder.next_event(), NeedData):
-                self._decoder.receive_data(self._body.read(CHUNK_BYTES) or None)
+                self._decoder.receive_data(self._read_piece() or None)
         except ValueError as error:
             raise UnreadableError("The form is broken, or ends too early.") from error
         except RequestEntityTooLarge as error:
             raise TooLargeError("The form has more parts, or longer headers, than are allowed.") from error
         return event
+
+    def _read_piece(self) -> bytes:
+        """Return the next piece of the body, never one that ends just behind a boundary.
+
+        The decoder would take a line break before such a boundary for the file's.
+        """
+        piece = self._body.read(CHUNK_BYTES)
+        while self._unclear.search(self._end + piece[-self._end_bytes :]) and (more := self._body.read(_MORE_BYTES)):
+            piece += more
+        self._end = (self._end + piece[-self._end_bytes :])[-self._end_bytes :]
+        return piece
 
 
 class OnlyFile(io.RawIOBase):

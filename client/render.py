@@ -148,7 +148,7 @@ def job_table(jobs: Sequence[Job]) -> RenderableType:
 def progress_table(jobs: Sequence[Job]) -> RenderableType:
     """Return jobs that train, each with a bar."""
     return _table(
-        ["job", "status", "progress", "epoch", "train", "validation", "images/s", "left", "worker"],
+        ["job", "status", "progress", "epoch", "train", "validation", "images/s", "left"],
         [
             [
                 job.name or job.id,
@@ -159,7 +159,6 @@ def progress_table(jobs: Sequence[Job]) -> RenderableType:
                 percent(job.metrics.val_accuracy if job.metrics else None),
                 speed(job.progress.images_per_second if job.progress else None),
                 _left(job),
-                job.worker,
             ]
             for job in jobs
         ],

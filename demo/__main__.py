@@ -31,12 +31,12 @@ from demo.platform import PlatformError, keep_logs, running_platform
 
 LEAST_ACCURACY = 0.95
 OUTPUT = Path(".lenet/demo")
-PICTURE_COLUMNS = 110
+PICTURE_COLUMNS = 92
 TERMINATED = 143
 GO_ON = """\
-All of it went over HTTP; every process is stopped and the platform's data is gone. To go on:
-  make up                        the same platform, and it stays; the README has the same steps by curl and Python
-  DATA=pictures.zip make demo    the same with your own pictures"""
+All of it went over HTTP. Every process is stopped and its data is gone.
+  make up                      starts the same platform to stay; see the README
+  DATA=pictures.zip make demo  does the same with your own pictures"""
 
 
 Start = Callable[[Path], AbstractContextManager[Client]]
@@ -124,10 +124,7 @@ def _gather(
 
 def _write_digits(folder: Path, console: Console) -> Path:
     archive = write_archive(folder / "digits.zip")
-    _say(
-        console,
-        f"Wrote scikit-learn's handwritten digits as PNG files: {archive.name}, {size(archive.stat().st_size)}.",
-    )
+    _say(console, f"Wrote scikit-learn's handwritten digits as a ZIP of PNG files, {size(archive.stat().st_size)}.")
     return archive
 
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from pathlib import Path
 
 from celery import Celery
@@ -112,8 +113,12 @@ def _open_host(settings: Settings, role: Role, device: str) -> tuple[Celery, Hos
 
 
 def _clear_scratch(settings: Settings, role: Role) -> None:
-    """Remove what earlier workers of this host left when they were killed."""
-    for folder in (settings.cache_dir / "scratch").glob(f"*-{role}-*"):
+    """Remove what earlier workers of this host left when they were killed.
+
+    Containers may share the folder, each a host with process ids of its own, so that only our own names tell anything.
+    A worker of our own process id is one of the past: we have made no folder yet.
+    """
+    for folder in (settings.cache_dir / "scratch").glob(f"{escape(socket.gethostname())}-{role}-*"):
         pid = int(folder.name.split("-")[-2])
-        if not Path(f"/proc/{pid}").exists():
+        if pid == os.getpid() or not Path(f"/proc/{pid}").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,12 +16,12 @@ from api.ports import ports
 from api.schemas.base import Items
 from api.schemas.paths import ArtifactPath, JobPath
 from api.schemas.results import Artifact, Predictions, PredictQuery, shape_artifact
-from core.db.engine import transaction
-from core.db.rows import ArtifactRow
+from core.db.engine import reading, transaction
 from core.domain.reports import Report
 from core.errors import Fault, InvalidError
 from core.inference.predictions import predict_images
 from core.services import results
+from core.services.results import StoredArtifact
 
 routes = APIBlueprint(
     "results",
@@ -82,12 +82,12 @@ def predict(path: JobPath, query: PredictQuery) -> Response:
     return answer(Predictions(predictions=predictions))
 
 
-def _get_artifact(job_id: str, name: str) -> ArtifactRow:
-    with transaction(ports().sessions, read_only=True) as session:
-        return results.get_artifact(session, principal().tenant_id, job_id, name)
+def _get_artifact(job_id: str, name: str) -> StoredArtifact:
+    with reading(ports().sessions) as connection:
+        return results.get_artifact(connection, principal().tenant_id, job_id, name)
 
 
-def _to_file(row: ArtifactRow) -> StoredFile:
+def _to_file(row: StoredArtifact) -> StoredFile:
     return StoredFile(row.key, row.size_bytes, row.sha256)
 
 

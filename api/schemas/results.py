@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.schemas.base import Query, Shape
 from core.db.rows import ArtifactRow
@@ -13,25 +13,6 @@ class PredictQuery(Query):
     """How much of a prediction is answered."""
 
     top_k: Annotated[int, Field(ge=1, le=1000, description="The most probable classes of each image.")] = 5
-
-
-class PredictForm(BaseModel):
-    """Images to predict: one or many parts named `image`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: Annotated[
-        list[Annotated[str, Field(json_schema_extra={"format": "binary"})]],
-        Field(min_length=1, description="PNG, JPEG, BMP, GIF, WebP or TIFF."),
-    ]
-
-
-class UploadForm(BaseModel):
-    """An archive: one part named `file`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: Annotated[str, Field(json_schema_extra={"format": "binary"}, description="A .zip, .tar or .tar.gz.")]
 
 
 class Artifact(Shape):

@@ -87,7 +87,14 @@ def ingest(
         entries = write_ledger(output / "ledger.jsonl", findings, splits)
         check_images(findings)
         manifest = _make_manifest(findings, splits, entries)
-        digest = _write_pack(findings, splits, output / "pack", image_size=image_size, color_mode=manifest.color_mode)
+        digest = _write_pack(
+            findings,
+            splits,
+            output / "pack",
+            image_size=image_size,
+            color_mode=manifest.color_mode,
+            on_progress=on_progress,
+        )
         draw_preview(findings.layout.classes, _collect_previews(findings)).save(output / "preview.png")
         (output / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
         on_progress(1.0)
@@ -135,7 +142,14 @@ def build_pack(
     ) as findings:
         check_images(findings)
         splits = make_splits(findings)
-        digest = _write_pack(findings, splits, output / "pack", image_size=image_size, color_mode=color_mode)
+        digest = _write_pack(
+            findings,
+            splits,
+            output / "pack",
+            image_size=image_size,
+            color_mode=color_mode,
+            on_progress=on_progress,
+        )
         on_progress(1.0)
         return digest
 
@@ -217,14 +231,29 @@ def _make_manifest(findings: Findings, splits: npt.NDArray[np.int8], entries: En
 
 
 def _write_pack(
-    findings: Findings, splits: npt.NDArray[np.int8], path: Path, *, image_size: int, color_mode: ColorMode
+    findings: Findings,
+    splits: npt.NDArray[np.int8],
+    path: Path,
+    *,
+    image_size: int,
+    color_mode: ColorMode,
+    on_progress: OnProgress,
 ) -> str:
+    labels = findings.layout.labels[findings.accepted]
+
+    def iterate_blocks() -> Iterator[npt.NDArray[np.uint8]]:
+        done = 0
+        for block in findings.iterate_pixels(color_mode):
+            yield block
+            done += len(block)
+            on_progress(_DECODING_SHARE + (1 - _DECODING_SHARE) * done / len(labels))
+
     return write_pack(
         path,
-        findings.iterate_pixels(color_mode),
+        iterate_blocks(),
         image_size=image_size,
         color_mode=color_mode,
-        labels=findings.layout.labels[findings.accepted],
+        labels=labels,
         splits=splits[findings.accepted].astype(np.uint8),
         paths=findings.iterate_paths(),
         classes=findings.layout.classes,

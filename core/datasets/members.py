@@ -147,7 +147,7 @@ class FaultList:
         what = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
         more = f" There are {self._count - 1:,} more faults." if self._count > 1 else ""
         raise DatasetRejectedError(
-            f"The archive is not accepted: {what}.{more}", code="archive_rejected", faults=self._faults
+            f"The archive is not accepted: {what.rstrip('.')}.{more}", code="archive_rejected", faults=self._faults
         )
 
 

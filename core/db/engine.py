@@ -18,6 +18,8 @@ from core.db.rows import UTCDateTime
 from core.errors import UnavailableError
 
 Sessions = sessionmaker[Session]
+Reader = Session | Connection
+"""What a statement that selects columns can be executed on."""
 
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON")
 _CONNECT_TIMEOUT_SECONDS = 4
@@ -91,11 +93,30 @@ def transaction(sessions: Sessions, *, read_only: bool = False) -> Iterator[Sess
     Raises:
         UnavailableError: The database does not answer.
     """
+    with _translated(), sessions.begin() as session:
+        if read_only:
+            session.connection(execution_options={"read_only": True})
+        yield session
+
+
+@contextmanager
+def reading(sessions: Sessions) -> Iterator[Connection]:
+    """Yield a connection for a statement that only reads columns.
+
+    A session, which keeps track of objects, would take longer than the database: this is for what every request asks.
+
+    Raises:
+        UnavailableError: The database does not answer.
+    """
+    engine: Engine = sessions.kw["bind"]
+    with _translated(), engine.connect() as connection:
+        yield connection.execution_options(read_only=True)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
-        with sessions.begin() as session:
-            if read_only:
-                session.connection(execution_options={"read_only": True})
-            yield session
+        yield
     except (OperationalError, PoolTimeoutError) as error:
         raise UnavailableError("The database does not answer.", code="database_unavailable") from error
     except DBAPIError as error:

@@ -1,10 +1,16 @@
-"""Presets: named sets of options that work well together. Options given beside one override it."""
+"""Presets: named sets of options that work well together. Options given beside one override it.
 
+Each is a file in ``recipes/``: a title and the options that differ from the defaults.
+"""
+
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 DEFAULT_PRESET = "lenet5-modern"
+_FOLDER, _SUFFIX = "recipes", ".toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,55 +21,16 @@ class Preset:
     options: Mapping[str, Any]
 
 
-_CLASSIC: Mapping[str, Any] = {
-    "architecture": "lenet5",
-    "activation": "sigmoid",
-    "pooling": "avg",
-    "init": "xavier_uniform",
-    "optimizer": {"name": "adam", "learning_rate": 1e-3},
-    "scheduler": {"name": "constant"},
-    "augmentation": "none",
-    "early_stopping": {"patience": 10},
-    "batch_size": 128,
-    "epochs": 100,
-}
+def read_presets() -> Mapping[str, Preset]:
+    """Return the presets by name, the default first and the others in the order of their names."""
+    folder = files("core.domain").joinpath(_FOLDER)
+    texts = {
+        file.name.removesuffix(_SUFFIX): file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(_SUFFIX)
+    }
+    names = sorted(texts, key=lambda name: (name != DEFAULT_PRESET, name))
+    return {name: Preset(**tomllib.loads(texts[name])) for name in names}
 
-PRESETS: Mapping[str, Preset] = {
-    DEFAULT_PRESET: Preset(
-        title="LeNet-5 by modern practice: good on any upload without tuning",
-        options={
-            "architecture": "lenet5-bn",
-            "optimizer": {"name": "adamw", "learning_rate": 4e-3, "weight_decay": 0.01},
-            "scheduler": {"name": "cosine", "warmup_epochs": 0.5},
-            "augmentation": "light",
-        },
-    ),
-    "lenet-wide": Preset(
-        title="Three wide convolutions, Adam and one cycle of the learning rate",
-        options={
-            "architecture": "lenet-wide",
-            "optimizer": {"name": "adam", "learning_rate": 4e-4, "weight_decay": 0.002},
-            "scheduler": {"name": "one_cycle", "max_learning_rate": 1e-2},
-            "batch_size": 128,
-            "epochs": 10,
-            "augmentation": "none",
-        },
-    ),
-    "lenet5-sigmoid": Preset(
-        title="The classic LeNet-5: sigmoid, mean pooling, Adam",
-        options=_CLASSIC,
-    ),
-    "lenet5-relu": Preset(title="The classic LeNet-5 with ReLU", options={**_CLASSIC, "activation": "relu"}),
-    "lenet5-relu-wd": Preset(
-        title="The classic LeNet-5 with ReLU and weight decay",
-        options={
-            **_CLASSIC,
-            "activation": "relu",
-            "optimizer": {"name": "adam", "learning_rate": 1e-3, "weight_decay": 1e-3},
-        },
-    ),
-    "lenet5-relu-max": Preset(
-        title="The classic LeNet-5 with ReLU and max pooling",
-        options={**_CLASSIC, "activation": "relu", "pooling": "max"},
-    ),
-}
+
+PRESETS = read_presets()

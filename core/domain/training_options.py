@@ -13,7 +13,9 @@ from core.domain.layers import ActivationName, PoolingName
 from core.domain.presets import DEFAULT_PRESET, PRESETS
 
 ArchitectureName = Literal["lenet5", "lenet5-1998", "lenet5-bn", "lenet-wide", "lenet-deep"]
-InitName = Literal["default", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_1998"]
+InitName = Literal[
+    "default", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_1998"
+]
 Monitor = Literal["val_loss", "val_accuracy"]
 
 _Rate = Annotated[float, Field(gt=0, le=10)]
@@ -178,6 +180,9 @@ class Augmentation(Options):
     rotation: Annotated[float, Field(ge=0, le=180, description="Turn by up to this many degrees.")] = 0.0
     translate: Annotated[_Fraction, Field(description="Shift by up to this share of the side.")] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1, description="Zoom by up to this share, in or out.")] = 0.0
+    squeeze: Annotated[
+        float, Field(ge=0, lt=1, description="Narrower and taller, or wider and flatter, by up to this share.")
+    ] = 0.0
     shear: Annotated[float, Field(ge=0, le=60, description="Shear by up to this many degrees.")] = 0.0
     horizontal_flip: Annotated[bool, Field(description="Mirror left and right, half of the time.")] = False
     vertical_flip: Annotated[bool, Field(description="Mirror top and bottom, half of the time.")] = False
@@ -233,7 +238,9 @@ class TrainingConfig(Options):
     ] = "auto"
     image_size: Annotated[int, Field(ge=28, le=128, description="Side in pixels that images are brought to.")] = 32
     activation: Annotated[ActivationName, Field(description="Function after each hidden layer.")] = "relu"
-    pooling: Annotated[PoolingName, Field(description="Largest or mean value of each 2×2 square, or its sum by trained coefficients.")] = "max"
+    pooling: Annotated[
+        PoolingName, Field(description="Largest or mean value of each 2×2 square, or its sum by trained coefficients.")
+    ] = "max"
     dense: Annotated[
         _Widths | None, Field(description="Widths of the dense layers before the classes. Default: the architecture's.")
     ] = None
@@ -255,7 +262,10 @@ class TrainingConfig(Options):
     l1: Annotated[_Decay, Field(description="Penalty on the sum of absolute weights, biases and norms apart.")] = 0.0
     l2: Annotated[_Decay, Field(description="Penalty on the sum of squared weights, biases and norms apart.")] = 0.0
     scheduler: Scheduler = Constant(name="constant")
-    loss: Annotated[Literal["cross_entropy", "mse_one_hot"], Field(description="What is made small.")] = "cross_entropy"
+    loss: Annotated[
+        Literal["cross_entropy", "mse_one_hot", "map"],
+        Field(description="What is made small; map is the criterion of lenet5-1998's paper (equation 9)."),
+    ] = "cross_entropy"
     label_smoothing: Annotated[
         float, Field(ge=0, le=0.5, description="Share of each label that goes to all classes alike.")
     ] = 0.0

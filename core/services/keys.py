@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.db.engine import database_now, read_clock
+from core.db.engine import Reader, database_now, read_clock
 from core.db.rows import ApiKeyRow, TenantRow
 from core.domain.identifiers import new_id
 from core.errors import NotFoundError, UnauthenticatedError
@@ -47,12 +47,12 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def authenticate(session: Session, secret: str) -> Principal:
+def authenticate(reader: Reader, secret: str) -> Principal:
     """Return who holds ``secret``; raises `UnauthenticatedError` where it is wrong, expired or revoked.
 
     The look-up is by the hash, whose bits say nothing of how near a guess came: no timing tells anything.
     """
-    found = session.execute(_VALID_KEY, {"secret_hash": hash_secret(secret)}).one_or_none()
+    found = reader.execute(_VALID_KEY, {"secret_hash": hash_secret(secret)}).one_or_none()
     if found is None:
         raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
     key_id, tenant_id, scopes = found

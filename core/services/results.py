@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from core.db.engine import read_clock
+from core.db.engine import Reader, read_clock
 from core.db.rows import ArtifactRow, JobRow
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import ConflictError, LeaseLostError, NotFoundError
@@ -19,14 +19,11 @@ from core.storage.store import StoredObject
 
 # Every prediction asks this, so it is one statement, put together once.
 _ARTIFACT = (
-    select(ArtifactRow)
-    .join(JobRow, JobRow.id == ArtifactRow.job_id)
-    .where(
-        JobRow.tenant_id == bindparam("tenant_id"),
-        JobRow.status == JobStatus.SUCCEEDED,
-        ArtifactRow.job_id == bindparam("job_id"),
-        ArtifactRow.name == bindparam("name"),
+    select(
+        JobRow.status, *(getattr(ArtifactRow, name) for name in ("name", "media_type", "key", "size_bytes", "sha256"))
     )
+    .outerjoin(ArtifactRow, (ArtifactRow.job_id == JobRow.id) & (ArtifactRow.name == bindparam("name")))
+    .where(JobRow.id == bindparam("job_id"), JobRow.tenant_id == bindparam("tenant_id"))
 )
 
 
@@ -37,6 +34,17 @@ class NewArtifact:
     name: str
     media_type: str
     stored: StoredObject
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """A file of a job that succeeded, as SQL knows it."""
+
+    name: str
+    media_type: str
+    key: str
+    size_bytes: int
+    sha256: str
 
 
 def succeed(
@@ -120,15 +128,22 @@ def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[Artifa
         ConflictError: ``job_not_succeeded``.
     """
     job = get_job(session, tenant_id, job_id)
-    if job.status != JobStatus.SUCCEEDED:
-        raise ConflictError(f"The job is {job.status}; it has results once it has succeeded.", code="job_not_succeeded")
+    _require_success(job.status)
     return list(session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name)))
 
 
-def get_artifact(session: Session, tenant_id: str, job_id: str, name: str) -> ArtifactRow:
+def get_artifact(reader: Reader, tenant_id: str, job_id: str, name: str) -> StoredArtifact:
     """Return one artifact; errors as `list_artifacts`, and `NotFoundError` for a name that is not there."""
-    artifact = session.scalar(_ARTIFACT, {"tenant_id": tenant_id, "job_id": job_id, "name": name})
-    if artifact is None:
-        list_artifacts(session, tenant_id, job_id)  # Where it is the job that is amiss, this says so.
+    found = reader.execute(_ARTIFACT, {"tenant_id": tenant_id, "job_id": job_id, "name": name}).one_or_none()
+    if found is None:
+        raise NotFoundError("There is no such job.", code="job_not_found")
+    status, *columns = found
+    _require_success(status)
+    if columns[0] is None:
         raise NotFoundError("The job has no artifact of that name.", code="artifact_not_found")
-    return artifact
+    return StoredArtifact(*columns)
+
+
+def _require_success(status: str) -> None:
+    if status != JobStatus.SUCCEEDED:
+        raise ConflictError(f"The job is {status}; it has results once it has succeeded.", code="job_not_succeeded")

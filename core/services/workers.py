@@ -35,6 +35,13 @@ def list_workers(session: Session) -> list[WorkerRow]:
     return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest).order_by(WorkerRow.name)))
 
 
+def host_lives(session: Session, host: str) -> bool:
+    """Return whether a worker of that host is alive."""
+    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
+    found = select(WorkerRow.name).where(WorkerRow.host == host, WorkerRow.heartbeat_at >= oldest).limit(1)
+    return session.scalar(found) is not None
+
+
 def list_trainers(session: Session) -> list[WorkerRow]:
     """Return the workers that train and are alive."""
     oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)

@@ -19,16 +19,21 @@ from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, Mode
 from core.domain.layers import (
     LEAKY_SLOPE,
     NORM_EPSILON,
+    TANH_HEIGHT,
+    TANH_SLOPE,
     Activation,
     BatchNorm,
     Convolution,
     Dense,
     Dropout,
     Flatten,
+    GlobalPool,
     Layer,
     Pool,
+    RadialBasis,
     Scaling,
     Shape,
+    Subsampling,
     input_shapes,
 )
 from core.errors import TrainingError
@@ -58,9 +63,11 @@ def export_model(network: Sequence[Layer], weights: Arrays, metadata: ModelMetad
     value = graph.add("Transpose", [graph.add("Cast", [INPUT], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
     outputs: list[tuple[str, Shape]] = []
     shapes = input_shapes(network, (channels, size, size))
+    sees = False
     for place, layer in enumerate(network):
         value = graph.add_layer(layer, value)
-        if isinstance(layer, Activation) and len(shapes[place + 1]) == 3:
+        sees = isinstance(layer, Convolution) or (sees and isinstance(layer, BatchNorm | Activation))
+        if sees and isinstance(layer, Activation):
             outputs.append((graph.name_output(value, f"{FEATURE_MAPS}{len(outputs) + 1}"), shapes[place + 1]))
             value = outputs[-1][0]
     logits = graph.name_output(value, LOGITS)
@@ -129,7 +136,7 @@ class _Graph:
         """Add weights by their names in the ``state_dict``; those that the net does not have are left out."""
         return [self.constant(name, self._weights[name]) for name in names if name in self._weights]
 
-    def add_layer(self, layer: Layer, value: str) -> str:  # noqa: PLR0911 - one for each kind of layer
+    def add_layer(self, layer: Layer, value: str) -> str:  # noqa: C901, PLR0911 - one for each kind of layer
         """Add a layer that takes ``value``; return the name of what it gives."""
         name = layer.name
         match layer:
@@ -137,7 +144,8 @@ class _Graph:
                 (scale, shift) = self.weight(f"{name}.scale", f"{name}.shift")
                 return self.add("Add", [self.add("Mul", [value, scale]), shift])
             case Convolution():
-                weights = self.weight(f"{name}.weight", f"{name}.bias")
+                filters = self.constant(f"{name}.weight", _spread(layer, self._weights[f"{name}.weight"]))
+                weights = [filters, *self.weight(f"{name}.bias")]
                 return self.add("Conv", [value, *weights], pads=[layer.padding] * 4)
             case BatchNorm():
                 parts = ("weight", "bias", "running_mean", "running_var")
@@ -148,16 +156,22 @@ class _Graph:
             case Pool():
                 operator = "MaxPool" if layer.method == "max" else "AveragePool"
                 return self.add(operator, [value], kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
+            case Subsampling():
+                return self._add_subsampling(layer, value)
+            case GlobalPool():
+                return self.add("GlobalMaxPool" if layer.method == "max" else "GlobalAveragePool", [value])
             case Flatten():
                 return self.add("Flatten", [value])
             case Dense():
                 return self.add("Gemm", [value, *self.weight(f"{name}.weight", f"{name}.bias")], transB=1)
             case Dropout():
                 return value
+            case RadialBasis():
+                return self._add_distances(layer, value)
             case _:
                 assert_never(layer)
 
-    def _add_activation(self, layer: Activation, value: str) -> str:
+    def _add_activation(self, layer: Activation, value: str) -> str:  # noqa: PLR0911 - one for each function
         match layer.function:
             case "relu":
                 return self.add("Relu", [value])
@@ -171,11 +185,40 @@ class _Graph:
                 return self.add("Mul", [value, self.add("Sigmoid", [value])])
             case "gelu":
                 return self._add_gelu(value)
+            case "scaled_tanh":
+                height, slope = self.constant("height", TANH_HEIGHT), self.constant("slope", TANH_SLOPE)
+                return self.add("Mul", [self.add("Tanh", [self.add("Mul", [value, slope])]), height])
             case _:
                 assert_never(layer.function)
+
+    def _add_subsampling(self, layer: Subsampling, value: str) -> str:
+        name, sides = layer.name, [layer.size] * 2
+        weight, bias = (self._weights[f"{name}.{part}"].reshape(-1, 1, 1) for part in ("weight", "bias"))
+        means = self.add("AveragePool", [value], kernel_shape=sides, strides=sides)
+        scaled = self.add("Mul", [means, self.constant(f"{name}.weight", layer.size**2 * weight)])
+        return self.add("Add", [scaled, self.constant(f"{name}.bias", bias)])
+
+    def _add_distances(self, layer: RadialBasis, value: str) -> str:
+        """Add ``-(x - w)²`` as ``2xw - w² - x²``: one matrix product for all classes."""
+        codes = self._weights[f"{layer.name}.codes"]
+        doubled = self.constant(f"{layer.name}.codes", 2 * codes)
+        squares = self.constant(f"{layer.name}.squares", -np.square(codes).sum(axis=1))
+        products = self.add("Gemm", [value, doubled, squares], transB=1)
+        return self.add("Sub", [products, self.add("ReduceSumSquare", [value], axes=[1], keepdims=1)])
 
     def _add_gelu(self, value: str) -> str:
         """Add ``x · Φ(x)``, with the error function: this opset has no operator of that name."""
         root, one, half = self.constant("root2", math.sqrt(2)), self.constant("one", 1), self.constant("half", 0.5)
         normal = self.add("Add", [self.add("Erf", [self.add("Div", [value, root])]), one])
         return self.add("Mul", [self.add("Mul", [value, half]), normal])
+
+
+def _spread(layer: Convolution, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the filters ``(filters, maps, kernel, kernel)``, with zeros where a filter does not see a map."""
+    if layer.connections is None:
+        return weights
+    maps = 1 + max(max(seen) for seen in layer.connections)
+    spread = np.zeros((layer.filters, maps, *weights.shape[1:]), weights.dtype)
+    places = [(number, seen) for number, all_seen in enumerate(layer.connections) for seen in all_seen]
+    spread[tuple(np.transpose(places))] = weights
+    return spread

@@ -60,5 +60,7 @@ def scale_pixels(config: TrainingConfig, pack: Pack) -> tuple[npt.NDArray[np.flo
         "dataset": (1 / (255 * deviation), -mean / deviation),
         "unit": (ones / 255, 0 * ones),
         "none": (ones, 0 * ones),
+        # Section II.B of the paper: the mean of an image of digits is then about 0 and its deviation about 1.
+        "lecun_1998": (1.275 * ones / 255, -0.1 * ones),
     }[config.normalize]
     return scale.reshape(-1, 1, 1).astype(np.float32), shift.reshape(-1, 1, 1).astype(np.float32)

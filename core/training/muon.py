@@ -5,7 +5,7 @@ Every direction of a weight matrix moves by about the same length, so that rare 
 Filters count as matrices with a row for each. What is no matrix (biases, norms) is left to AdamW.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -106,7 +106,7 @@ class Muon(Optimizer):
         return state
 
 
-def orthogonalize_all(moves: list[torch.Tensor]) -> list[torch.Tensor]:
+def orthogonalize_all(moves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return each of ``moves`` (matrices or filters) made orthogonal; those of one shape are computed together."""
     shapes: dict[torch.Size, list[int]] = {}
     for place, move in enumerate(moves):
@@ -129,4 +129,3 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
         factor = torch.baddbmm(squares, squares, squares, beta=_B, alpha=_C)
         wide = torch.baddbmm(wide, factor, wide, beta=_A)
     return wide.mT if tall else wide
-

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from math import sqrt
 from typing import assert_never
 
@@ -33,9 +32,7 @@ from core.domain.layers import (
     input_shapes,
 )
 from core.domain.training_options import InitName
-
-# Functions that never fall: the largest of the results is the result of the largest.
-_RISING: frozenset[ActivationName] = frozenset({"relu", "tanh", "sigmoid", "leaky_relu", "scaled_tanh"})
+from core.training.order import put_in_cheapest_order
 
 
 class ScaledTanh(nn.Module):
@@ -145,6 +142,13 @@ class Subsample(nn.Module):
         self.weight = nn.Parameter(torch.full((maps,), 1 / size**2))
         self.bias = nn.Parameter(torch.zeros(maps))
 
+    def draw(self, draw: Callable[[torch.Tensor], object]) -> None:
+        """Draw each coefficient as a weight of a unit with as many inputs as the square has pixels."""
+        drawn = torch.empty(len(self.bias), self.size**2)
+        draw(drawn)
+        with torch.no_grad():
+            self.weight.copy_(drawn[:, 0])
+
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, maps, height / size, width / size)``."""
         means = nn.functional.avg_pool2d(maps, self.size)
@@ -177,7 +181,7 @@ def build_net(network: Sequence[Layer], shape: Shape, *, init: InitName = "defau
         layer.name: _build_layer(layer, taken)
         for layer, taken in zip(network, input_shapes(network, shape), strict=False)
     }
-    net = nn.Sequential(OrderedDict((name, modules[name]) for name in _cheapest_order(network)))
+    net = nn.Sequential(OrderedDict((layer.name, modules[layer.name]) for layer in put_in_cheapest_order(network)))
     if init != "default":
         net.apply(lambda module: _initialize(module, _INITS[init]))
     return net
@@ -193,7 +197,9 @@ def weight_tensors(net: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in net.parameters() if weight.ndim > 1]
 
 
-def _build_layer(layer: Layer, taken: Shape) -> nn.Module:  # noqa: PLR0911 - one for each kind of layer
+def _build_layer(  # noqa: C901, PLR0911, PLR0912 - one for each kind of layer
+    layer: Layer, taken: Shape
+) -> nn.Module:
     match layer:
         case Scaling():
             return Scale(taken[0])
@@ -223,25 +229,13 @@ def _build_layer(layer: Layer, taken: Shape) -> nn.Module:  # noqa: PLR0911 - on
             assert_never(layer)
 
 
-def _cheapest_order(network: Sequence[Layer]) -> list[str]:
-    """Return the names in the order to compute in.
-
-    The largest value of a rising function is the function of the largest value: pooled first, only a quarter of the
-    values goes through the function (a tenth of a whole LeNet-5 step). The answers stay the same.
-    """
-    order = list(network)
-    for place, (first, second) in enumerate(pairwise(network)):
-        match first, second:
-            case Activation(function=function), Pool(method="max") if function in _RISING:
-                order[place : place + 2] = second, first
-            case _:
-                pass
-    return [layer.name for layer in order]
-
-
 def _initialize(module: nn.Module, draw: Callable[[torch.Tensor], object]) -> None:
     if isinstance(module, PartialConvolution):
         module.draw(draw)
+    elif isinstance(module, Subsample):
+        # The paper draws its coefficients too; by every other rule they start as those of a mean.
+        if draw is _lecun_1998:
+            module.draw(draw)
     elif isinstance(module, nn.Conv2d | nn.Linear):
         draw(module.weight)
         if module.bias is not None:

@@ -25,9 +25,7 @@ def build_optimizer(options: Optimizer, net: nn.Module) -> torch.optim.Optimizer
                 weights, rate, options.momentum, weight_decay=decay, nesterov=options.nesterov, fused=True
             )
         case Muon():
-            return muon.Muon(
-                weights, rate, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay
-            )
+            return muon.Muon(weights, rate, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay)
         case RmsProp():
             return torch.optim.RMSprop(weights, rate, weight_decay=decay, momentum=options.momentum, foreach=True)
         case Adagrad():

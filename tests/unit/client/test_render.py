@@ -122,3 +122,11 @@ def test_a_board_on_a_terminal_draws_one_table_of_all_jobs(job):
 def test_a_job_that_succeeded_has_a_whole_bar(make_job):
     assert render.fraction_done(Job.model_validate(make_job("succeeded"))) == 1.0
     assert render.fraction_done(Job.model_validate(make_job("queued"))) == 0.0
+
+
+def test_a_progress_table_fits_a_small_terminal_with_a_bar_that_can_be_read(job):
+    named = job.model_copy(update={"name": "lenet-wide", "status": "succeeded"})
+    head, row = printed(render.progress_table([named]), width=80).splitlines()
+    assert head.endswith("left")
+    assert row.startswith("lenet-wide  succeeded")
+    assert row.count("━") >= 8

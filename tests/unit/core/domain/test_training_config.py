@@ -121,8 +121,6 @@ def test_a_value_that_cannot_be_is_refused_where_it_stands(raw, pointer):
 @pytest.mark.parametrize(
     ("raw", "pointer"),
     [
-        ({"architecture": "lenet5-1998"}, "/config/architecture"),
-        ({"architecture": "lenet-deep"}, "/config/architecture"),
         ({"optimizer": {"name": "muon"}}, "/config/optimizer/name"),
         ({"optimizer": {"name": "nadam"}}, "/config/optimizer/name"),
         ({"optimizer": {"name": "rmsprop"}}, "/config/optimizer/name"),

@@ -1,5 +1,6 @@
 import io
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from PIL import Image
 from core.datasets.packs import Pack
 from core.domain.architectures import ARCHITECTURES, layers
 from core.domain.exports import ModelMetadata
+from core.domain.layers import ActivationName, PoolingName
 from core.domain.training_config import resolve
 from core.errors import TrainingError
 from core.inference.predictions import predict_images
@@ -25,7 +27,7 @@ def export(options, *, channels=3):
     torch.manual_seed(3)
     config = resolve(options)
     network = layers(config, classes=4)
-    net = build_net(network, (channels, 32, 32))
+    net = build_net(network, (channels, 32, 32), init=config.init)
     net.get_submodule("scaling").load_state_dict(
         {"scale": torch.full((channels, 1, 1), 1 / 60), "shift": torch.full((channels, 1, 1), -2.0)}
     )
@@ -54,8 +56,8 @@ def test_the_exported_model_answers_as_the_net(architecture, channels):
         np.testing.assert_allclose(logits, answers(net, pixels), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg"])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu"])
+@pytest.mark.parametrize("pooling", get_args(PoolingName))
+@pytest.mark.parametrize("activation", get_args(ActivationName))
 def test_every_activation_is_exported(activation, pooling):
     net, model = export({"activation": activation, "pooling": pooling})
     pixels = draw(5)
@@ -71,6 +73,22 @@ def test_the_feature_maps_are_those_of_each_convolution():
     scaled = net.get_submodule("scaling")(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
     first = torch.relu(net.get_submodule("norm1")(net.get_submodule("conv1")(scaled)))
     np.testing.assert_allclose(maps[0], first.detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_papers_feature_maps_are_those_of_its_convolutions():
+    _, model = export({"architecture": "lenet5-1998"})
+    maps = Predictor(model).feature_maps(draw(2))
+    assert [part.shape for part in maps] == [(2, 6, 28, 28), (2, 16, 10, 10), (2, 120, 1, 1)]
+
+
+def test_the_papers_probabilities_fall_with_the_distance_from_a_class_code():
+    net, model = export({"architecture": "lenet5-1998"})
+    pixels = draw(3)
+    distances = -answers(net, pixels)
+    assert (distances > 0).all()
+    shares = Predictor(model).predict(pixels)
+    weighed = np.exp(distances.min(axis=1, keepdims=True) - distances)
+    np.testing.assert_allclose(shares, weighed / weighed.sum(axis=1, keepdims=True), atol=1e-4)
 
 
 def test_probabilities_are_the_softmax_of_the_logits():

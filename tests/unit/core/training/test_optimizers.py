@@ -72,11 +72,11 @@ def nadam(gradients, *, decay=0.0, first=0.8, second=0.9, value=2.0):
     mean = square = 0.0
     product = 1.0
     for step, gradient in enumerate(gradients, start=1):
-        gradient += decay * value
+        change = gradient + decay * value
         now, ahead = (first * (1 - 0.5 * 0.96 ** (at * 0.004)) for at in (step, step + 1))
         product *= now
-        mean, square = first * mean + (1 - first) * gradient, second * square + (1 - second) * gradient**2
-        look = (1 - now) * gradient / (1 - product) + ahead * mean / (1 - product * ahead)
+        mean, square = first * mean + (1 - first) * change, second * square + (1 - second) * change**2
+        look = (1 - now) * change / (1 - product) + ahead * mean / (1 - product * ahead)
         value -= RATE * look / (math.sqrt(square / (1 - second**step)) + 1e-8)
     return value
 
@@ -92,9 +92,9 @@ def rmsprop(gradients, *, decay=0.0, momentum=0.0, value=2.0):
     """Hinton (2012), lecture 6e: the gradient over the root of its mean square, with a share of the last step."""
     square = speed = 0.0
     for gradient in gradients:
-        gradient += decay * value
-        square = 0.99 * square + 0.01 * gradient**2
-        speed = momentum * speed + gradient / (math.sqrt(square) + 1e-8)
+        change = gradient + decay * value
+        square = 0.99 * square + 0.01 * change**2
+        speed = momentum * speed + change / (math.sqrt(square) + 1e-8)
         value -= RATE * speed
     return value
 

@@ -1,0 +1,22 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bench.platform import BenchError, seconds_of
+from client.types import Job
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def job(begun: float, ended: float | None) -> Job:
+    finished_at = None if ended is None else START + timedelta(seconds=ended)
+    return Job(id="job", status="succeeded", created_at=START + timedelta(seconds=begun), finished_at=finished_at)
+
+
+def test_the_time_of_several_jobs_is_from_the_first_submission_to_the_last_end():
+    assert seconds_of([job(1, 5), job(0, 4), job(2, 9.5)]) == 9.5
+
+
+def test_jobs_that_have_not_ended_have_no_time():
+    with pytest.raises(BenchError, match="ended"):
+        seconds_of([job(0, 1), job(0, None)])

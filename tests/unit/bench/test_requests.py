@@ -1,0 +1,64 @@
+import socket
+import threading
+
+import pytest
+
+from bench.requests import Connection, RefusedError, content_length, make_upload
+
+
+def test_the_length_is_found_however_it_is_written():
+    assert content_length(b"HTTP/1.1 200 OK\r\nX: y\r\nCONTENT-Length: 17") == 17
+
+
+def test_an_answer_that_does_not_say_its_length_is_refused():
+    with pytest.raises(RefusedError, match="how long"):
+        content_length(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked")
+
+
+def test_an_upload_announces_its_own_length():
+    head, body = make_upload("/predict", "key", b"\x89PNG").split(b"\r\n\r\n", 1)
+
+    assert content_length(head) == len(body)
+    assert b"Authorization: Bearer key" in head
+    assert b"\r\n\r\n\x89PNG\r\n--" in body
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """Give each new connection the other end of a pair of sockets."""
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: ours)
+    monkeypatch.setattr(socket.socket, "setsockopt", lambda *_: None)
+    yield theirs
+    theirs.close()
+    ours.close()
+
+
+def answer_in_pieces(peer: socket.socket, *pieces: bytes) -> None:
+    def work() -> None:
+        peer.recv(100)
+        for piece in pieces:
+            peer.sendall(piece)
+        peer.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=work).start()
+
+
+def test_an_answer_that_comes_in_pieces_is_put_together(peer):
+    answer_in_pieces(peer, b"HTTP/1.1 200 OK\r\nContent-", b"Length: 5\r\n\r\nhe", b"llo")
+
+    assert Connection("http://host:1").ask(b"GET") == b"hello"
+
+
+def test_an_answer_that_is_no_200_is_an_error(peer):
+    answer_in_pieces(peer, b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
+
+    with pytest.raises(RefusedError, match="503"):
+        Connection("http://host:1").ask(b"GET")
+
+
+def test_an_answer_that_breaks_off_is_an_error(peer):
+    answer_in_pieces(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+
+    with pytest.raises(RefusedError, match="closed"):
+        Connection("http://host:1").ask(b"GET")

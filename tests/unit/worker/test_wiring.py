@@ -1,0 +1,46 @@
+import os
+import socket
+
+import pytest
+
+from core.settings import Settings
+from worker.wiring import _clear_scratch
+
+GONE = 2**22 + 1  # No Linux gives out a process id above 2**22.
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    def make(host, pid, role="train"):
+        folder = tmp_path / "cache/scratch" / f"{host}-{role}-{pid}-a1b2"
+        (folder / "job-x").mkdir(parents=True)
+        return folder
+
+    return make
+
+
+def test_what_a_killed_worker_of_this_host_left_goes(scratch, tmp_path):
+    left = scratch(socket.gethostname(), GONE)
+    _clear_scratch(Settings(data_dir=tmp_path), "train")
+    assert not left.exists()
+
+
+def test_in_a_container_started_again_the_left_folder_has_our_own_process_id(scratch, tmp_path):
+    left = scratch(socket.gethostname(), os.getpid())
+    _clear_scratch(Settings(data_dir=tmp_path), "train")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "role"),
+    [
+        (socket.gethostname(), os.getppid(), "train"),  # lives
+        (socket.gethostname(), GONE, "ingest"),  # another's to clear
+        ("another-container", GONE, "train"),  # its process ids are not ours
+        ("another-container", os.getpid(), "train"),
+    ],
+)
+def test_what_may_be_in_use_stays(scratch, tmp_path, host, pid, role):
+    used = scratch(host, pid, role)
+    _clear_scratch(Settings(data_dir=tmp_path), "train")
+    assert used.exists()
