@@ -7,7 +7,8 @@ hold in memory after a hundred predictions over ten models, and that none of the
 import statistics
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,8 @@ _MODELS = 10
 _PREDICTIONS_OF_EACH = 10
 _CLIENTS = 4
 _CONSTANT = make_get("/healthz")
+
+Make = Callable[[], bytes]
 
 
 def measure(quick: bool) -> Iterator[Figure]:
@@ -42,22 +45,22 @@ def measure(quick: bool) -> Iterator[Figure]:
         yield from _throughput(platform.url, predictions[0], quick=quick)
 
 
-def _prepare(platform: Platform, folder: Path) -> list[bytes]:
-    """Train ten small models and return a request for a prediction by each."""
+def _prepare(platform: Platform, folder: Path) -> list[Make]:
+    """Train ten small models and return what makes a request for a prediction by each."""
     archive = make_archive(folder / "mnist.zip", limit=500)
     with zipfile.ZipFile(archive) as opened:
         image = opened.read(next(name for name in opened.namelist() if name.startswith("test/")))
     jobs = platform.train(platform.upload(archive), {**LENET5, "epochs": 1}, jobs=_MODELS)
-    return [make_upload(f"/api/v1/jobs/{job.id}/predict", platform.key, image) for job in jobs]
+    return [partial(make_upload, f"/api/v1/jobs/{job.id}/predict", platform.key, image) for job in jobs]
 
 
-def _latency(connection: Connection, predict: bytes, *, quick: bool) -> Iterator[Figure]:
+def _latency(connection: Connection, predict: Make, *, quick: bool) -> Iterator[Figure]:
     times = 50 if quick else 300
 
-    def median_ms(request: bytes) -> float:
-        return statistics.median(time_each(connection, request, times=times)) * 1000
+    def median_ms(make: Make) -> float:
+        return statistics.median(time_each(connection, make, times=times)) * 1000
 
-    sides = {"predict": lambda: median_ms(predict), "constant": lambda: median_ms(_CONSTANT)}
+    sides = {"predict": lambda: median_ms(predict), "constant": lambda: median_ms(lambda: _CONSTANT)}
     found = alternate(sides, rounds=3 if quick else 10)
     ratio = divide(found["predict"], found["constant"])
     yield Figure("one image over HTTP, p50, over the constant route", ratio, "×", Goal(22, "at most", 2.5))
@@ -65,13 +68,13 @@ def _latency(connection: Connection, predict: bytes, *, quick: bool) -> Iterator
     yield Figure("constant route, p50", found["constant"], "ms")
 
 
-def _throughput(url: str, predict: bytes, *, quick: bool) -> Iterator[Figure]:
+def _throughput(url: str, predict: Make, *, quick: bool) -> Iterator[Figure]:
     seconds = 0.5 if quick else 2.0
 
-    def speed(request: bytes) -> float:
-        return rate(url, request, connections=_CLIENTS, seconds=seconds)
+    def speed(make: Make) -> float:
+        return rate(url, make, connections=_CLIENTS, seconds=seconds)
 
-    sides = {"predict": lambda: speed(predict), "constant": lambda: speed(_CONSTANT)}
+    sides = {"predict": lambda: speed(predict), "constant": lambda: speed(lambda: _CONSTANT)}
     found = alternate(sides, rounds=3 if quick else 7)
     ratio = divide(found["predict"], found["constant"])
     yield Figure("predictions a second, 4 clients, over the constant route", ratio, "×", Goal(22, "at least", 0.35))

@@ -1,8 +1,10 @@
 """Requests as fast as they go: bytes made once, sent over connections that stay open."""
 
+import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 _ANSWER_SECONDS = 30.0
@@ -64,8 +66,8 @@ def make_get(path: str) -> bytes:
 
 
 def make_upload(path: str, key: str, image: bytes) -> bytes:
-    """Return a POST of one image in a form."""
-    boundary = "bench"
+    """Return a POST of one image in a form; its boundary is a new one, as every client's is."""
+    boundary = secrets.token_hex(16)
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="one.png"\r\n'
     body = part.encode() + b"Content-Type: image/png\r\n\r\n" + image + f"\r\n--{boundary}--\r\n".encode()
     head = (
@@ -75,17 +77,17 @@ def make_upload(path: str, key: str, image: bytes) -> bytes:
     return head.encode() + body
 
 
-def time_each(connection: Connection, request: bytes, *, times: int) -> list[float]:
-    """Return the seconds of each of ``times`` requests, one after another."""
+def time_each(connection: Connection, make: Callable[[], bytes], *, times: int) -> list[float]:
+    """Return the seconds of each of ``times`` requests, one after another, their making left out."""
     seconds = []
-    for _ in range(times):
+    for request in [make() for _ in range(times)]:
         started = time.perf_counter()
         connection.ask(request)
         seconds.append(time.perf_counter() - started)
     return seconds
 
 
-def rate(url: str, request: bytes, *, connections: int, seconds: float) -> float:
+def rate(url: str, make: Callable[[], bytes], *, connections: int, seconds: float) -> float:
     """Return how many requests a second are answered while ``connections`` clients ask without a pause."""
     counts = [0] * connections
     ends_at = time.perf_counter() + seconds
@@ -93,7 +95,7 @@ def rate(url: str, request: bytes, *, connections: int, seconds: float) -> float
     def work(place: int) -> None:
         connection = Connection(url)
         while time.perf_counter() < ends_at:
-            connection.ask(request)
+            connection.ask(make())
             counts[place] += 1
         connection.close()
 

@@ -1,6 +1,7 @@
 """Trains every recipe on MNIST, Fashion-MNIST and CIFAR-10 through the platform's queue and writes the tables of docs.
 
-``python -m bench.tables`` goes on where it was left: each finished training is kept in ``.lenet/tables/cells.jsonl``.
+``python -m bench.tables`` goes on where it was left: each finished training is a line of ``docs/results.jsonl``, which
+stands beside the page, so that another checkout goes on too.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from bench.results_page import write_page
 from client.types import Dataset, Job
 from core.domain.presets import PRESETS
 
-FOLDER, FILE = Path(".lenet/tables"), "cells.jsonl"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, RECORDS = "results.md", "results.jsonl"
 _SEEDS = (0, 1, 2)
 _PATIENCE_SECONDS = 4 * 3600.0
 
@@ -78,7 +80,7 @@ def write_docs(docs: Path, grid: Sequence[Cell], outcomes: dict[Cell, Outcome]) 
         own = [outcome for cell, outcome in outcomes.items() if cell.dataset == dataset and not outcome.error]
         if own:
             (docs / f"results-{dataset}.svg").write_text(draw_plot(DATASETS[dataset], own), encoding="utf-8")
-    (docs / "results.md").write_text(write_page(grid, outcomes), encoding="utf-8")
+    (docs / PAGE).write_text(write_page(grid, outcomes), encoding="utf-8")
 
 
 def _source(data: Path, name: str) -> Path:
@@ -114,15 +116,14 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--budget-minutes", type=float, help="begin no training after so long; 0 only writes the page")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of the training")
     parser.add_argument("--data", type=Path, default=os.environ.get("LENET_TEST_DATA"), help="folder of real images")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page and the plots")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where finished trainings are kept")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page, the plots and what was run")
     return parser.parse_args()
 
 
 def main() -> None:
     """Run what is missing, then write the docs; an interrupt ends the running and still writes."""
     options = _parse_arguments()
-    file = options.folder / FILE
+    file = options.docs / RECORDS
     data = Path(options.data or "")
     found = find_datasets(data, options.datasets) if options.data else []
     if missing := [name for name in options.datasets if name not in found]:
@@ -134,7 +135,7 @@ def main() -> None:
             _run(cells, file, data, budget_seconds=budget, threads=options.threads)
     outcomes = read_outcomes(file)
     write_docs(options.docs, make_grid(DATASETS, PRESETS, _SEEDS), outcomes)
-    print(f"{len(outcomes)} trainings in {options.docs / 'results.md'}")
+    print(f"{len(outcomes)} trainings in {options.docs / PAGE}")
 
 
 def _run(cells: Sequence[Cell], file: Path, data: Path, *, budget_seconds: float, threads: int) -> None:

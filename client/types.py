@@ -200,6 +200,7 @@ class Attempt(Value):
     device: str | None = None
     started_at: datetime | None = None
     resumed_from_epoch: int | None = None
+    exact_resume: bool | None = None
     ended_at: datetime | None = None
     end: str | None = None
     exit_code: int | None = None

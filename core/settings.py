@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(gt=0, description="How long a claim holds without a heartbeat.")] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0, description="How often a claim is extended.")] = 5.0
     sweep_seconds: Annotated[float, Field(gt=0, description="How often leases and unsent jobs are looked at.")] = 5.0
+    garbage_seconds: Annotated[
+        float, Field(gt=0, description="Age at which an object that no row names is deleted.")
+    ] = 24 * 3600.0
     poll_seconds: Annotated[
         float, Field(gt=0, description="How often a free slot looks for work without a message.")
     ] = 15.0

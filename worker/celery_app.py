@@ -9,6 +9,7 @@ from core.domain import tasks
 from core.settings import Settings
 
 _SOCKET_SECONDS = 4
+_COLLECT_SECONDS = 3600
 # Messages are acknowledged on receipt, so this only bounds how long one may lie with a worker that died in between.
 _VISIBILITY_SECONDS = 24 * 3600
 
@@ -50,7 +51,12 @@ def create_celery(settings: Settings) -> Celery:
                 "task": tasks.SWEEP,
                 "schedule": timedelta(seconds=settings.sweep_seconds),
                 "options": {"queue": tasks.INGEST_QUEUE, "expires": settings.sweep_seconds},
-            }
+            },
+            tasks.COLLECT: {
+                "task": tasks.COLLECT,
+                "schedule": timedelta(seconds=_COLLECT_SECONDS),
+                "options": {"queue": tasks.INGEST_QUEUE, "expires": _COLLECT_SECONDS},
+            },
         },
     )
     return app

@@ -8,9 +8,9 @@ from typing import Any
 from core import logs
 from core.db.engine import transaction
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
-from core.errors import IntegrityError, LeaseLostError, LenetError, ObjectNotFoundError
+from core.errors import IntegrityError, LeaseLostError, LenetError
 from core.services import claims, results
-from core.services.claims import Checkpoint, Claim
+from core.services.claims import Claim
 from core.storage import keys
 from worker.following import Following, delete_objects
 from worker.host import Host
@@ -18,6 +18,7 @@ from worker.job_writer import JobWriter
 from worker.lease import Lease
 from worker.packs import use_pack
 from worker.slots import Slots
+from worker.starting import Start, Starts
 from worker.trainers import Order, Trainer, TrainerSource
 
 
@@ -77,17 +78,40 @@ class JobRun:
             self.host.scratch("job") as folder,
             use_pack(self.host, self.claim, self.writer, self.lease) as pack,
         ):
-            order = self._order(pack, folder)
-            following = Following(
-                claim=self.claim,
-                lease=self.lease,
-                writer=self.writer,
-                store=self.host.store,
-                closing=self.slots.closing,
-                stall_seconds=self.host.settings.stall_seconds,
-            )
-            exit_code = self._follow(following, trainers.take(), order)
+            starts = Starts(self.claim, self.writer, self.host.store, folder)
+            while True:
+                start = starts.next()
+                following, exit_code = self._train(trainers, start, starts.notes, pack=pack, folder=folder)
+                if start.checkpoint is None or not _is_broken(following):
+                    break
+                starts.pass_over(start.checkpoint, "the trainer cannot go on from it")
             self._conclude(following, exit_code)
+
+    def _train(
+        self, trainers: TrainerSource, start: Start, notes: str | None, *, pack: Path, folder: Path
+    ) -> tuple[Following, int]:
+        """Have one trainer run from ``start`` to its end."""
+        self.writer.write(
+            lambda session: claims.begin(session, self.claim, resumed_from=start.checkpoint, detail=notes)
+        )
+        following = Following(
+            claim=self.claim,
+            lease=self.lease,
+            writer=self.writer,
+            store=self.host.store,
+            closing=self.slots.closing,
+            stall_seconds=self.host.settings.stall_seconds,
+        )
+        order = Order(
+            config=self.claim.config,
+            pack=str(pack),
+            work_dir=str(folder),
+            device=self.host.device,
+            threads=self.host.settings.threads_per_slot,
+            resume_from=_text(start.resume_from),
+            initial_weights=_text(start.initial_weights),
+        )
+        return following, self._follow(following, trainers.take(), order)
 
     @staticmethod
     def _follow(following: Following, trainer: Trainer, order: Order) -> int:
@@ -101,51 +125,6 @@ class JobRun:
         finally:
             exit_code = trainer.end()
         return exit_code
-
-    def _order(self, pack: Path, folder: Path) -> Order:
-        checkpoint, resume, notes = self._newest_checkpoint(folder)
-        weights = None if checkpoint else self._initial_weights(folder)
-        self.writer.write(
-            lambda session: claims.begin(session, self.claim, resumed_from=checkpoint, detail="; ".join(notes) or None)
-        )
-        return Order(
-            config=self.claim.config,
-            pack=str(pack),
-            work_dir=str(folder),
-            device=self.host.device,
-            threads=self.host.settings.threads_per_slot,
-            resume_from=str(resume) if resume else None,
-            initial_weights=str(weights) if weights else None,
-        )
-
-    def _newest_checkpoint(self, folder: Path) -> tuple[Checkpoint | None, Path | None, list[str]]:
-        """Fetch the newest checkpoint that is whole; the last item says which were passed over and why."""
-        notes: list[str] = []
-        for checkpoint in self.claim.checkpoints:
-            path = folder / f"resume-{checkpoint.epoch}-{checkpoint.batch}"
-            try:
-                self._fetch(checkpoint.key, path, checkpoint.sha256)
-            except (IntegrityError, ObjectNotFoundError) as error:
-                notes.append(f"the checkpoint of epoch {checkpoint.epoch} was passed over: {error.detail}")
-                self.writer.log(notes[-1], level="warning")
-            else:
-                self.writer.log(f"goes on from the checkpoint of epoch {checkpoint.epoch}, batch {checkpoint.batch}")
-                return checkpoint, path, notes
-        return None, None, notes
-
-    def _initial_weights(self, folder: Path) -> Path | None:
-        """Fetch the weights of the job that this one starts from, where it was asked for."""
-        if not (self.claim.warm_start and self.claim.from_job):
-            return None
-        base = self.claim.from_job
-        row = self.writer.write(
-            lambda session: results.get_artifact(session, self.claim.tenant_id, base, "model.safetensors")
-        )
-        self._fetch(row.key, folder / "initial.safetensors", row.sha256)
-        return folder / "initial.safetensors"
-
-    def _fetch(self, key: str, path: Path, sha256: str) -> None:
-        self.writer.insist(lambda: self.host.store.fetch(key, path, sha256=sha256))
 
     def _conclude(self, following: Following, exit_code: int) -> None:
         """Record how the trainer ended."""
@@ -180,6 +159,7 @@ class JobRun:
                 stop_reason=StopReason(result["stop_reason"]),
                 parameters=result["parameters"],
                 artifacts=artifacts,
+                exact_resume=result["exact_resume"],
             )
         )
         self.writer.log(f"succeeded after {result['stop_reason']}")
@@ -211,3 +191,13 @@ class JobRun:
                 exit_code=exit_code,
             )
         )
+
+
+def _is_broken(following: Following) -> bool:
+    """Return whether the trainer refused what it was to start from."""
+    outcome = following.outcome or {}
+    return outcome.get("type") == "failed" and outcome.get("code") == IntegrityError.code
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -3,8 +3,10 @@
 from celery import Celery
 
 from core import logs
+from core.db.engine import transaction
 from core.domain import tasks
 from core.errors import LenetError
+from core.services.collection import collect_garbage
 from worker.host import Host
 from worker.slots import Slots
 from worker.sweeping import sweep
@@ -18,7 +20,7 @@ def register_tasks(app: Celery, host: Host, slots: Slots) -> None:
         _register_fill(app, tasks.TRAIN, slots)
     else:
         _register_fill(app, tasks.INGEST, slots)
-        _register_sweep(app, host)
+        _register_upkeep(app, host)
 
 
 def _register_fill(app: Celery, name: str, slots: Slots) -> None:
@@ -31,11 +33,20 @@ def _register_fill(app: Celery, name: str, slots: Slots) -> None:
     app.task(name=name)(fill)
 
 
-def _register_sweep(app: Celery, host: Host) -> None:
+def _register_upkeep(app: Celery, host: Host) -> None:
     def sweep_once() -> None:
         try:
             sweep(host)
         except LenetError as error:
             _log.warning("the sweep will be tried again", detail=error.detail)
 
+    def collect() -> None:
+        try:
+            with transaction(host.sessions) as session:
+                collected = collect_garbage(session, host.store, age_seconds=host.settings.garbage_seconds)
+            _log.info("garbage collected", objects=collected)
+        except LenetError as error:
+            _log.warning("the collection will be tried again", detail=error.detail)
+
     app.task(name=tasks.SWEEP)(sweep_once)
+    app.task(name=tasks.COLLECT)(collect)

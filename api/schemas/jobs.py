@@ -195,6 +195,7 @@ class Attempt(Shape):
     device: str
     started_at: Moment
     resumed_from_epoch: int | None
+    exact_resume: bool | None
     ended_at: Moment | None
     end: AttemptEnd | None
     exit_code: int | None

@@ -219,6 +219,7 @@ class JobAttemptRow(Row):
     device: Mapped[str] = mapped_column(_WORD)
     started_at: Mapped[datetime]
     resumed_from_epoch: Mapped[int | None]
+    exact_resume: Mapped[bool | None]
     ended_at: Mapped[datetime | None]
     end: Mapped[str | None] = mapped_column(_WORD)
     exit_code: Mapped[int | None]

@@ -5,6 +5,7 @@ from typing import Literal
 TRAIN = "lenet.train"
 INGEST = "lenet.ingest"
 SWEEP = "lenet.sweep"
+COLLECT = "lenet.collect"
 
 Queue = Literal["cpu", "gpu", "ingest"]
 CPU_QUEUE: Queue = "cpu"

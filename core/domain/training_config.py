@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from core.domain.architectures import ARCHITECTURES, describe
 from core.domain.datasets import ColorMode
+from core.domain.engines import find_missing
 from core.domain.layers import TooSmallError
 from core.domain.presets import DEFAULT_PRESET, PRESETS
 from core.domain.training_options import OneCycle, Sgd, TrainingConfig
@@ -28,13 +29,11 @@ _SMALLEST_BATCH, _LARGEST_BATCH = 16, 128
 _AVAILABLE: Mapping[str, tuple[object, ...]] = {
     "architecture": tuple(ARCHITECTURES),
     "scheduler/name": ("constant", "step", "multistep", "exponential", "cosine", "one_cycle"),
-    "loss": ("cross_entropy",),
-    "augmentation": ("none", "light"),
+    "loss": ("cross_entropy", "map"),
     "sampling/balance": ("none",),
     "sampling/fraction": (1.0,),
     "sampling/max_per_class": (None,),
     "ema": (None,),
-    "engine": ("torch",),
     "precision": ("auto", "fp32"),
 }
 
@@ -216,8 +215,13 @@ def _at(merged: object, path: Sequence[str], *, default: object) -> object:
 
 
 def _contradictions(config: TrainingConfig) -> Iterator[Fault]:
+    yield from (Fault(f"{ROOT}/{path}", detail) for path, detail in find_missing(config.plain()))
     if config.architecture == "lenet5-bn" and config.batch_norm is False:
         yield Fault(f"{ROOT}/batch_norm", "lenet5-bn is lenet5 with batch normalisation; without it take lenet5")
+    if config.loss == "map" and not ARCHITECTURES[config.architecture].has_codes:
+        yield Fault(f"{ROOT}/loss", "map is the criterion of distances from codes, which lenet5-1998 has")
+    if config.loss == "map" and config.label_smoothing:
+        yield Fault(f"{ROOT}/label_smoothing", "map takes the labels as they are")
     if config.dropout and not config.dense:
         yield Fault(f"{ROOT}/dropout", "there is no dense layer that it could act on")
     optimizer, scheduler = config.optimizer, config.scheduler

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from core.domain.engines import EngineName
 from core.domain.layers import ActivationName, PoolingName
 from core.domain.presets import DEFAULT_PRESET, PRESETS
 
@@ -291,7 +292,9 @@ class TrainingConfig(Options):
     deterministic: Annotated[
         bool, Field(description="The same config, data, device and threads give the same weights to the bit.")
     ] = True
-    engine: Annotated[Literal["torch", "numpy"], Field(description="What computes.")] = "torch"
+    engine: Annotated[
+        EngineName, Field(description="What computes: numpy, on processors alone, trains lenet5 without torch.")
+    ] = "torch"
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="Where it computes.")] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Field(description="Numbers to compute in; auto decides by the machine.")

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, read_clock
-from core.db.rows import ArtifactRow, JobRow
+from core.db.rows import ArtifactRow, JobAttemptRow, JobRow
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import ConflictError, LeaseLostError, NotFoundError
 from core.services.claims import Claim, end_attempt
@@ -20,7 +20,8 @@ from core.storage.store import StoredObject
 # Every prediction asks this, so it is one statement, put together once.
 _ARTIFACT = (
     select(
-        JobRow.status, *(getattr(ArtifactRow, name) for name in ("name", "media_type", "key", "size_bytes", "sha256"))
+        *(JobRow.status, ArtifactRow.name, ArtifactRow.media_type),
+        *(ArtifactRow.key, ArtifactRow.size_bytes, ArtifactRow.sha256),
     )
     .outerjoin(ArtifactRow, (ArtifactRow.job_id == JobRow.id) & (ArtifactRow.name == bindparam("name")))
     .where(JobRow.id == bindparam("job_id"), JobRow.tenant_id == bindparam("tenant_id"))
@@ -55,8 +56,11 @@ def succeed(
     stop_reason: StopReason,
     parameters: int,
     artifacts: Sequence[NewArtifact],
+    exact_resume: bool = True,
 ) -> list[str]:
     """End a job with its results and return the keys of its checkpoints, to be deleted after the commit.
+
+    ``exact_resume`` says whether the weights are, to the bit, those of a training that was never interrupted.
 
     Raises:
         LeaseLostError: A newer attempt exists, or the job was cancelled meanwhile: nothing is written.
@@ -87,6 +91,7 @@ def succeed(
             )
         )
     end_attempt(session, claim.job_id, claim.attempt, end=AttemptEnd.SUCCEEDED)
+    session.get_one(JobAttemptRow, (claim.job_id, claim.attempt)).exact_resume = exact_resume
     return drop_checkpoints(session, claim.job_id)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from core.domain.architectures import layers
 from core.training.augmentation import make_augment
@@ -18,6 +17,7 @@ from core.training.batches import Batches
 from core.training.draws import Purpose, derive_seed
 from core.training.engines import Arrays, Logits, Setup, Step
 from core.training.images import Positions, scale_pixels
+from core.training.losses import measure_loss
 from core.training.nets import build_net, count_weights
 from core.training.optimizers import build_optimizer, penalize
 
@@ -35,7 +35,7 @@ class TorchEngine:
         self.batches = Batches(setup.pack, self.device)
         self.net = self._build_net()
         self.optimizer = build_optimizer(self.config.optimizer, self.net)
-        self.augment = make_augment(self.config.augmentation)
+        self.augment = make_augment(self.config.augmentation, channels=self._pack.channels)
         self.start_sums(loss=0.0, right=0)
 
     def _build_net(self) -> nn.Sequential:
@@ -79,7 +79,7 @@ class TorchEngine:
         if self.augment:
             images = self.augment(images)
         logits = self.net(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        loss = measure_loss(config, logits, labels)
         self.optimizer.zero_grad()
         (loss + penalize(self.net, l1=config.l1, l2=config.l2)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()

@@ -202,6 +202,7 @@ def upgrade() -> None:
         sa.Column("device", sa.String(length=40), nullable=False),
         sa.Column("started_at", MOMENT, nullable=False),
         sa.Column("resumed_from_epoch", sa.Integer(), nullable=True),
+        sa.Column("exact_resume", sa.Boolean(), nullable=True),
         sa.Column("ended_at", MOMENT, nullable=True),
         sa.Column("end", sa.String(length=40), nullable=True),
         sa.Column("exit_code", sa.Integer(), nullable=True),

@@ -1,5 +1,6 @@
 """The services of jobs and datasets, on SQLite and on PostgreSQL alike."""
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -33,8 +34,10 @@ from core.errors import (
     UnavailableError,
 )
 from core.services import claims, datasets, idempotency, ingest, jobs, keys, progress, results, sweeper, workers
+from core.services.collection import collect_garbage
 from core.services.jobs import NewJob
 from core.services.messages import WakeUp
+from core.storage.memory import MemoryStore
 from core.storage.store import StoredObject
 
 MANIFEST = Manifest(
@@ -508,3 +511,14 @@ def test_an_idempotency_key_answers_again_and_refuses_another_request(sessions: 
     with transaction(sessions) as session, pytest.raises(InvalidError) as caught:
         idempotency.recall(session, tenant, "k", "f2")
     assert caught.value.code == "idempotency_key_reused"
+
+
+def test_garbage_is_what_no_row_names_and_nobody_works_on(sessions: Sessions, tenant: str, dataset: str) -> None:
+    store = MemoryStore()
+    named = f"tenants/{tenant}/datasets/{dataset}/archive"
+    for key in (named, "tenants/t/jobs/j/a1/artifacts/left", "tenants/t/jobs/j/a1/artifacts/behind"):
+        store.put(key, io.BytesIO(b"x"))
+    with transaction(sessions) as session:
+        assert collect_garbage(session, store, age_seconds=3600) == 0  # All of it is too young.
+        assert collect_garbage(session, store, age_seconds=-1) == 2
+    assert [one.key for one in store.list()] == [named]

@@ -175,7 +175,13 @@ def _result(order: Order) -> dict[str, Any]:
     metrics = {**METRICS, "test_loss": 0.1, "test_accuracy": 0.9, "best_epoch": 1}
     return {
         "type": "result",
-        "result": {"files": files, "metrics": metrics, "stop_reason": "epochs_done", "parameters": 7},
+        "result": {
+            "files": files,
+            "metrics": metrics,
+            "stop_reason": "epochs_done",
+            "parameters": 7,
+            "exact_resume": True,
+        },
     }
 
 
@@ -235,6 +241,33 @@ def _stream(content: bytes):
     import io
 
     return io.BytesIO(content)
+
+
+def test_a_checkpoint_that_the_trainer_refuses_is_passed_over_within_the_attempt(bench: Bench) -> None:
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint], exit_code=-9))
+    orders: list[Order] = []
+
+    def refuse(order: Order) -> dict[str, Any]:
+        orders.append(order)
+        return {"type": "failed", "code": "integrity", "detail": "of another job"}
+
+    def accept(order: Order) -> dict[str, Any]:
+        orders.append(order)
+        return _result(order)
+
+    trainers = iter([ScriptedTrainer([refuse]), ScriptedTrainer([accept])])
+
+    class Source:
+        def take(self) -> ScriptedTrainer:
+            return next(trainers)
+
+        def close(self) -> None:
+            """Nothing was started."""
+
+    run_next_job(bench.host, Source(), Slots(1, lambda _: False))
+    assert [order.resume_from is None for order in orders] == [False, True]
+    assert bench.ends(job_id) == ["trainer_killed", "succeeded"]
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,6 @@ def test_a_value_that_cannot_be_is_refused_where_it_stands(raw, pointer):
         ({"optimizer": {"name": "adagrad"}}, "/config/optimizer/name"),
         ({"scheduler": {"name": "reduce_on_plateau"}}, "/config/scheduler/name"),
         ({"loss": "mse_one_hot"}, "/config/loss"),
-        ({"augmentation": "strong"}, "/config/augmentation"),
-        ({"augmentation": {"rotation": 5.0}}, "/config/augmentation"),
         ({"sampling": {"balance": "oversample"}}, "/config/sampling/balance"),
         ({"sampling": {"fraction": 0.5}}, "/config/sampling/fraction"),
         ({"sampling": {"max_per_class": 5}}, "/config/sampling/max_per_class"),

@@ -1,0 +1,70 @@
+"""Random changes of light, colour and cover of whole batches, drawn for each image."""
+
+import math
+
+import torch
+
+from core.domain.training_options import Augmentation
+
+# Of the luma that a change of colour keeps (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
+# Zhong and others: Random erasing data augmentation (2017), section 3.2: area of the image and aspect of a rectangle.
+_ERASED_LEAST, _ERASED_MOST = 0.02, 0.4
+_ASPECT_MOST = 3.3
+
+
+def relight(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
+    """Change each image's contrast about its own mean, and its brightness; the range stays 0–255."""
+    drawn = 2 * torch.rand(2, len(images), 1, 1, 1, device=images.device) - 1
+    contrast, brightness = 1 + options.contrast * drawn[0], 255 * options.brightness * drawn[1]
+    middle = images.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.addcmul(middle * (1 - contrast) + brightness, images, contrast).clamp_(0, 255)
+
+
+def recolor(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
+    """Change each image's saturation and hue; its luma stays where the range 0–255 allows it.
+
+    Args:
+        images: Float ``(batch, 3, height, width)``.
+        options: How much.
+    """
+    batch, channels, height, width = images.shape
+    drawn = 2 * torch.rand(2, batch, 1, 1, device=images.device) - 1
+    matrix = _color_matrix(1 + options.saturation * drawn[0], 2 * math.pi * options.hue * drawn[1])
+    mixed = matrix @ images.reshape(batch, channels, -1)
+    return mixed.clamp_(0, 255).view(batch, channels, height, width)
+
+
+def _color_matrix(saturation: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Return ``(batch, 3, 3)`` that turns and stretches what is left of a colour without its luma.
+
+    Args:
+        saturation: Factors ``(batch, 1, 1)``.
+        turn: Angles about the gray axis ``(batch, 1, 1)``, in radians.
+    """
+    luma = torch.tensor(_LUMA, device=turn.device).expand(3, 3)
+    identity = torch.eye(3, device=turn.device)
+    # Rodrigues' formula about the axis (1, 1, 1).
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=turn.device) / math.sqrt(3)
+    turned = identity + torch.sin(turn) * across + (1 - torch.cos(turn)) * (across @ across)
+    return luma + (identity - luma) @ (saturation * turned) @ (identity - luma)
+
+
+def erase(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
+    """Fill a rectangle of some images, each with probability ``erasing``, with the image's mean."""
+    batch, _, height, width = images.shape
+    chance, size, aspect, down, right = torch.rand(5, batch, device=images.device).unbind()
+    area = (_ERASED_LEAST + (_ERASED_MOST - _ERASED_LEAST) * size) * height * width
+    stretch = torch.exp((2 * aspect - 1) * math.log(_ASPECT_MOST) / 2)
+    rows = _inside(height, area.sqrt() * stretch, down)
+    columns = _inside(width, area.sqrt() / stretch, right)
+    hit = (chance < options.erasing)[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    return torch.where(hit[:, None], images.mean(dim=(2, 3), keepdim=True), images)
+
+
+def _inside(side: int, length: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Return ``(batch, side)``: which pixels lie on a stretch of ``length`` pixels that lies inside the side."""
+    whole = length.round().clamp(1, side)
+    first = (start * (side - whole + 1)).floor()[:, None]
+    places = torch.arange(side, device=length.device)
+    return (places >= first) & (places < first + whole[:, None])
