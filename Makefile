@@ -8,8 +8,11 @@ export PYTHONNOUSERSITE := 1
 SUITES ?= tests
 PYTEST_OPTIONS ?=
 
+# Which trainings, and for how long: make tables TABLES_OPTIONS="--datasets mnist --budget-minutes 60"
+TABLES_OPTIONS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all check format reference lock bench clean
+.PHONY: help setup demo up migrate test test-all check format reference lock bench tables clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,9 @@ lock: setup ## Write constraints.txt anew from what is installed
 
 bench: setup ## Measure, and print each figure with its spread (minutes)
 	@$(RUN) bench
+
+tables: setup ## Train every recipe on the real images, as far as not yet done, and write docs/results.md (hours)
+	@$(RUN) bench.tables $(TABLES_OPTIONS)
 
 clean: ## Remove what was made here, .venv too; the data stays
 	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

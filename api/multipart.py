@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder, NeedData
+from werkzeug.http import parse_options_header
 
 from api.bodies import CHUNK_BYTES
 from core.errors import Fault, InvalidError, TooLargeError, UnreadableError
 
 _LONGEST_BOUNDARY = 200
-_LONGEST_HEADERS_BYTES = 2**18
-_MORE_BYTES = 64
+_LONGEST_HEADERS_BYTES = 2**14
+_BEHIND_BOUNDARY = re.compile(rb"--|[ \t]{0,64}\r\n")
+_UNCLEAR = re.compile(rb"(-|[ \t]{0,64}\r?)\Z")
 
 
 class Part(io.RawIOBase):
@@ -34,15 +34,18 @@ class Part(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the base takes any buffer
         """Read some bytes; raises what `Form.read_parts` does."""
         while not self._held and not self._ended:
-            data = self._form.next_data()
-            self._held, self._ended = memoryview(data.data), not data.more_data
+            data, goes_on = self._form.next_data()
+            self._held, self._ended = memoryview(data), not goes_on
         piece, self._held = self._held[: len(buffer)], self._held[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
 
 class Form:
-    """A ``multipart/form-data`` body.
+    """A ``multipart/form-data`` body (RFC 7578), its lines ended by CRLF as every client ends them.
+
+    It looks for the boundary as plain bytes: a pattern made of it would have to be compiled for each request, which
+    takes longer than the rest of a small one.
 
     Args:
         body: The request's body.
@@ -52,12 +55,12 @@ class Form:
 
     def __init__(self, body: BinaryIO, boundary: bytes, *, most_parts: int) -> None:
         self._body = body
-        # The decoder holds what it was given last, and what it could not yet make anything of.
-        most_held_bytes = CHUNK_BYTES + _LONGEST_HEADERS_BYTES
-        self._decoder = MultipartDecoder(boundary, most_held_bytes, max_parts=most_parts)
-        self._unclear = re.compile(rb"--" + re.escape(boundary) + rb"[ \t]{0,64}-?\Z")
-        self._end_bytes = len(boundary) + 70
-        self._end = b""
+        self._mark = b"\r\n--" + boundary
+        # As if a line had ended just now: the first boundary is then one like the others.
+        self._held = bytearray(b"\r\n")
+        self._start = 0
+        self._parts_left = most_parts
+        self._is_over = False
 
     def read_parts(self) -> Iterator[Part]:
         """Yield the parts; each must be read before the next is asked for, its rest is passed over.
@@ -66,41 +69,81 @@ class Form:
             UnreadableError: The form is broken or was cut short.
             TooLargeError: It has too many parts, or endless headers.
         """
-        while not self._decoder.complete:
-            event = self._next_event()
-            if isinstance(event, File | Field):
-                part = Part(self, event.name or "", (event.filename if isinstance(event, File) else None) or "")
-                yield part
-                while part.read(CHUNK_BYTES):
-                    pass
+        while self.next_data()[1]:
+            pass  # What stands before the first boundary means nothing,
+        while not self._is_over:
+            part = Part(self, *self._read_names())
+            yield part
+            while part.read(CHUNK_BYTES):
+                pass
+        while self._body.read(CHUNK_BYTES):
+            pass  # nor does what stands behind the last; yet the body has to come to its end.
 
-    def next_data(self) -> Data:
-        """Return the next piece of the present part."""
-        event = self._next_event()
-        if not isinstance(event, Data):
-            raise UnreadableError("The form is broken.")
-        return event
+    def next_data(self) -> tuple[bytes, bool]:
+        """Return the next piece of the present part, and whether there is more of it."""
+        while True:
+            size, behind = self._find_end()
+            if behind is not None or size > self._start:
+                piece, end = bytes(self._held[self._start : size]), size
+                if behind is not None:
+                    end, self._is_over = behind.end(), behind.group() == b"--"
+                del self._held[:end]
+                self._start = 0
+                return piece, behind is None
+            self._fill()
 
-    def _next_event(self) -> Event:
-        try:
-            while isinstance(event := self._decoder.next_event(), NeedData):
-                self._decoder.receive_data(self._read_piece() or None)
-        except ValueError as error:
-            raise UnreadableError("The form is broken, or ends too early.") from error
-        except RequestEntityTooLarge as error:
-            raise TooLargeError("The form has more parts, or longer headers, than are allowed.") from error
-        return event
+    def _find_end(self) -> tuple[int, re.Match[bytes] | None]:
+        """Return how many of the bytes at hand are the part's, and what stands behind the boundary, if that is there.
 
-    def _read_piece(self) -> bytes:
-        """Return the next piece of the body, never one that ends just behind a boundary.
-
-        The decoder would take a line break before such a boundary for the file's.
+        A boundary that something else follows is none, but some bytes of the part that look like one.
         """
+        at = -1
+        while (at := self._held.find(self._mark, at + 1)) >= 0:
+            start = at + len(self._mark)
+            if behind := _BEHIND_BOUNDARY.match(self._held, start):
+                return at, behind
+            if _UNCLEAR.match(self._held, start):
+                return at, None
+        return max(0, len(self._held) - len(self._mark) + 1), None
+
+    def _read_names(self) -> tuple[str, str]:
+        """Return the names of the field and of the file that a part's headers tell."""
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            raise TooLargeError("The form has more parts than are allowed.")
+        while (size := self._held.find(b"\r\n\r\n", 0, _LONGEST_HEADERS_BYTES)) < 0:
+            if len(self._held) >= _LONGEST_HEADERS_BYTES:
+                raise TooLargeError("The form has longer headers than are allowed.")
+            self._fill()
+        names = _parse_names(bytes(self._held[:size]))
+        # The line break that ends the headers begins the boundary too, where the part is empty.
+        self._start = 2
+        del self._held[: size + 2]
+        return names
+
+    def _fill(self) -> None:
         piece = self._body.read(CHUNK_BYTES)
-        while self._unclear.search(self._end + piece[-self._end_bytes :]) and (more := self._body.read(_MORE_BYTES)):
-            piece += more
-        self._end = (self._end + piece[-self._end_bytes :])[-self._end_bytes :]
-        return piece
+        if not piece:
+            raise _broken()
+        self._held += piece
+
+
+def _parse_names(headers: bytes) -> tuple[str, str]:
+    found: dict[bytes, bytes] = {}
+    for line in headers.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise _broken()
+        found[name.strip().lower()] = value
+    try:
+        _, options = parse_options_header(found[b"content-disposition"].decode())
+    except (KeyError, UnicodeDecodeError) as error:
+        raise _broken() from error
+    return options.get("name", ""), options.get("filename", "")
+
+
+def _broken() -> UnreadableError:
+    return UnreadableError("The form is broken, or ends too early.")
 
 
 class OnlyFile(io.RawIOBase):

@@ -38,13 +38,13 @@ class _Panel:
         return self.left + _PANEL * (_MARGIN + (1 - 2 * _MARGIN) * share)
 
     def ticks(self) -> list[float]:
-        """Return round numbers within the panel, at least two."""
+        """Return round numbers within the panel, at least three and at most six."""
         low, high = self.ends
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(step / 10 for step in range(10, 100))):
             powers = range(math.floor(low) - 1, math.ceil(high) + 1)
             found = [step * 10**power for power in powers for step in steps]
             inside = [value for value in found if low - 1e-9 <= math.log10(value) <= high + 1e-9]
-            if len(inside) >= 2:
+            if len(inside) >= 3:
                 break
         return inside[:: math.ceil(len(inside) / 6)]
 

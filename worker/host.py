@@ -9,6 +9,7 @@ from typing import Literal
 
 from core.datasets.cache import PackCache
 from core.db.engine import Sessions
+from core.domain.engines import ENGINES, EngineName
 from core.services.messages import Sender
 from core.settings import Settings
 from core.storage.store import ObjectStore
@@ -18,7 +19,7 @@ Role = Literal["train", "ingest"]
 
 @dataclass(frozen=True)
 class Host:
-    """The ports of one worker process. ``device`` is ``cpu`` or ``cuda``."""
+    """The ports of one worker process. ``device`` is ``cpu`` or ``cuda``; ``engines`` are those installed here."""
 
     settings: Settings
     sessions: Sessions
@@ -28,6 +29,7 @@ class Host:
     name: str
     role: Role
     device: str
+    engines: tuple[EngineName, ...] = ENGINES
 
     @contextmanager
     def scratch(self, purpose: str) -> Iterator[Path]:

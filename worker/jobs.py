@@ -26,7 +26,11 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
     """Claim and run one job that waits; return whether there was one."""
     with transaction(host.sessions) as session:
         claim = claims.claim_job(
-            session, worker=host.name, device=host.device, lease_seconds=host.settings.lease_seconds
+            session,
+            worker=host.name,
+            device=host.device,
+            lease_seconds=host.settings.lease_seconds,
+            engines=host.engines,
         )
     if claim is None:
         return False

@@ -132,9 +132,8 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    import torch  # noqa: PLC0415 - loaded already
-
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    torch = sys.modules.get("torch")  # Absent where NumPy computes, whose own error is a MemoryError.
+    return (torch is not None and isinstance(error, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _path(text: str | None) -> Path | None:

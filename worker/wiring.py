@@ -16,6 +16,8 @@ from core.datasets.cache import PackCache
 from core.db.engine import open_sessions
 from core.db.wiring import open_database
 from core.domain import tasks
+from core.domain.engines import ENGINES, EngineName
+from core.errors import InvalidError
 from core.settings import ENVIRONMENT_PREFIX, Settings
 from core.storage.wiring import open_store
 from worker.celery_app import create_celery
@@ -49,9 +51,10 @@ class Worker:
 
 def build_trainer(settings: Settings) -> Worker:
     """Return a worker that trains: one slot for each training at once."""
-    device = find_device(settings)
+    engines = find_engines()
+    device = find_device(settings, engines)
     trainers = _open_trainers(settings, device)
-    app, host = _open_host(settings, "train", device)
+    app, host = _open_host(settings, "train", device, engines)
     slots = Slots(settings.worker_slots, partial(run_next_job, host, trainers))
     queue: tasks.Queue = tasks.GPU_QUEUE if device == "cuda" else tasks.CPU_QUEUE
     return _assemble(app, host, slots, trainers=trainers, queues=(queue,), threads=settings.worker_slots)
@@ -59,7 +62,7 @@ def build_trainer(settings: Settings) -> Worker:
 
 def build_ingester(settings: Settings) -> Worker:
     """Return a worker that reads datasets and sweeps."""
-    app, host = _open_host(settings, "ingest", "cpu")
+    app, host = _open_host(settings, "ingest", "cpu", ())
     slots = Slots(_INGEST_SLOTS, partial(read_next_dataset, host))
     threads = _INGEST_SLOTS + _SWEEP_THREADS
     return _assemble(app, host, slots, trainers=None, queues=(tasks.INGEST_QUEUE,), threads=threads)
@@ -78,11 +81,22 @@ def _assemble(
     return Worker(app, host, slots, Presence(host, slots), trainers, queues, threads)
 
 
-def find_device(settings: Settings) -> str:
-    """Return ``cuda`` where the settings or an NVIDIA driver say so, else ``cpu``; torch is not asked."""
+def find_engines() -> tuple[EngineName, ...]:
+    """Return what is installed here to compute trainings with; torch is looked for and not loaded."""
+    return ENGINES if find_spec("torch") else ("numpy",)
+
+
+def find_device(settings: Settings, engines: Collection[EngineName]) -> Literal["cpu", "cuda"]:
+    """Return ``cuda`` where the settings or an NVIDIA driver say so, else ``cpu``; torch is not asked.
+
+    Raises:
+        InvalidError: The settings say ``cuda``, and torch is not installed.
+    """
+    if settings.worker_device == "cuda" and "torch" not in engines:
+        raise InvalidError("The setting worker_device is cuda, which needs torch, and torch is not installed.")
     if settings.worker_device != "auto":
         return settings.worker_device
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+    return "cuda" if "torch" in engines and Path("/proc/driver/nvidia/version").exists() else "cpu"
 
 
 def _open_trainers(settings: Settings, device: str) -> TrainerSource:
@@ -90,12 +104,16 @@ def _open_trainers(settings: Settings, device: str) -> TrainerSource:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ["OMP_NUM_THREADS"] = str(settings.threads_per_slot)
+    # Read once, when a library that multiplies matrices is loaded: torch's, then those that NumPy may be built with.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(settings.threads_per_slot)
     nice = settings.worker_nice
     return SpawnedTrainers(nice=nice) if device == "cuda" else ForkedTrainers(nice=nice)
 
 
-def _open_host(settings: Settings, role: Role, device: str) -> tuple[Celery, Host]:
+def _open_host(
+    settings: Settings, role: Role, device: str, engines: tuple[EngineName, ...]
+) -> tuple[Celery, Host]:
     app = create_celery(settings)
     redis = Redis.from_url(settings.redis, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
     host = Host(
@@ -107,6 +125,7 @@ def _open_host(settings: Settings, role: Role, device: str) -> tuple[Celery, Hos
         name=f"{socket.gethostname()}-{role}-{os.getpid()}-{secrets.token_hex(2)}",
         role=role,
         device=device,
+        engines=engines,
     )
     _clear_scratch(settings, role)
     return app, host

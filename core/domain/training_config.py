@@ -12,7 +12,8 @@ from core.domain.datasets import ColorMode
 from core.domain.engines import find_missing
 from core.domain.layers import TooSmallError
 from core.domain.presets import DEFAULT_PRESET, PRESETS
-from core.domain.training_options import OneCycle, Sgd, TrainingConfig
+from core.domain.sampling import count_kept, count_taken
+from core.domain.training_options import Augmentation, Muon, OneCycle, ReduceOnPlateau, Sgd, TrainingConfig
 from core.errors import Fault, InvalidError
 
 __all__ = ["TrainingConfig", "check", "resolve", "settle"]
@@ -28,12 +29,6 @@ _SMALLEST_BATCH, _LARGEST_BATCH = 16, 128
 # What this version has of an option. A value that is not here is refused, never ignored.
 _AVAILABLE: Mapping[str, tuple[object, ...]] = {
     "architecture": tuple(ARCHITECTURES),
-    "scheduler/name": ("constant", "step", "multistep", "exponential", "cosine", "one_cycle"),
-    "loss": ("cross_entropy", "map"),
-    "sampling/balance": ("none",),
-    "sampling/fraction": (1.0,),
-    "sampling/max_per_class": (None,),
-    "ema": (None,),
     "precision": ("auto", "fp32"),
 }
 
@@ -65,7 +60,13 @@ def resolve(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Tr
 
 
 def settle(
-    config: TrainingConfig, *, classes: int, train_images: int, color_mode: ColorMode, validation_images: int = 0
+    config: TrainingConfig,
+    *,
+    classes: int,
+    train_images: int,
+    color_mode: ColorMode,
+    validation_images: int = 0,
+    class_images: Sequence[int] | None = None,
 ) -> TrainingConfig:
     """Return ``config`` with what depends on the dataset: colour mode, batch size and epochs.
 
@@ -75,26 +76,57 @@ def settle(
         train_images: Images of the training split.
         color_mode: What the dataset's images are.
         validation_images: Images of the dataset's own validation split; 0 where it has none.
+        class_images: Training images of each class, where they are known: what ``sampling`` leaves depends on them.
 
     Raises:
         InvalidError: The config cannot work with the dataset; with every fault.
     """
-    if faults := check(config, classes=classes, train_images=train_images, validation_images=validation_images):
+    faults = check(
+        config,
+        classes=classes,
+        train_images=train_images,
+        validation_images=validation_images,
+        color_mode=color_mode,
+    )
+    if faults:
         raise _refusal(faults)
-    trained = train_images if validation_images else ceil(train_images * (1 - config.validation.fraction))
-    batch_size = config.batch_size or _choose_batch_size(trained)
+    taken = _count_epoch(config, class_images or [train_images], hold_out=not validation_images)
+    batch_size = config.batch_size or _choose_batch_size(taken)
     return config.model_copy(
         update={
             "color_mode": color_mode if config.color_mode == "auto" else config.color_mode,
             "batch_size": batch_size,
-            "epochs": config.epochs or _choose_epochs(ceil(trained / batch_size)),
+            "epochs": config.epochs or _choose_epochs(ceil(taken / batch_size)),
         }
     )
 
 
-def check(config: TrainingConfig, *, classes: int, train_images: int, validation_images: int = 0) -> list[Fault]:
+def check(
+    config: TrainingConfig,
+    *,
+    classes: int,
+    train_images: int,
+    validation_images: int = 0,
+    color_mode: ColorMode | None = None,
+) -> list[Fault]:
     """Return every reason why ``config`` cannot train on such a dataset; arguments as in `settle`."""
-    return list(_misfits(config, classes, train_images, validation_images))
+    faults = list(_misfits(config, classes, train_images, validation_images))
+    if (color_mode if config.color_mode == "auto" else config.color_mode) == "grayscale":
+        faults += _missing_colors(config)
+    return faults
+
+
+def _count_epoch(config: TrainingConfig, class_images: Sequence[int], *, hold_out: bool) -> int:
+    """Return how many images an epoch takes."""
+    share = config.validation.fraction if hold_out else 0.0
+    trained = [count - min(round(count * share), max(count - 1, 0)) for count in class_images]
+    return sum(count_taken(count_kept(trained, config.sampling), config.sampling))
+
+
+def _missing_colors(config: TrainingConfig) -> Iterator[Fault]:
+    for option in ("saturation", "hue") if isinstance(config.augmentation, Augmentation) else ():
+        if getattr(config.augmentation, option):
+            yield Fault(f"{ROOT}/augmentation/{option}", "needs colours, and the images are grayscale")
 
 
 def _misfits(config: TrainingConfig, classes: int, train_images: int, validation_images: int) -> Iterator[Fault]:
@@ -106,8 +138,11 @@ def _misfits(config: TrainingConfig, classes: int, train_images: int, validation
         describe(config, channels=1, classes=max(classes, 1))
     except TooSmallError as error:
         yield Fault(f"{ROOT}/image_size", f"too small for {config.architecture}: {error}")
-    if config.early_stopping and not validation_images and not config.validation.fraction:
-        yield Fault(f"{ROOT}/early_stopping", "needs validation images, and validation.fraction is 0")
+    if not validation_images and not config.validation.fraction:
+        if config.early_stopping:
+            yield Fault(f"{ROOT}/early_stopping", "needs validation images, and validation.fraction is 0")
+        if isinstance(config.scheduler, ReduceOnPlateau):
+            yield Fault(f"{ROOT}/scheduler/name", "needs validation images, and validation.fraction is 0")
 
 
 def _choose_batch_size(images: int) -> int:
@@ -225,7 +260,7 @@ def _contradictions(config: TrainingConfig) -> Iterator[Fault]:
     if config.dropout and not config.dense:
         yield Fault(f"{ROOT}/dropout", "there is no dense layer that it could act on")
     optimizer, scheduler = config.optimizer, config.scheduler
-    if isinstance(optimizer, Sgd) and optimizer.nesterov and not optimizer.momentum:
+    if isinstance(optimizer, Sgd | Muon) and optimizer.nesterov and not optimizer.momentum:
         yield Fault(f"{ROOT}/optimizer/nesterov", "needs a momentum above 0")
     if isinstance(scheduler, OneCycle) and scheduler.max_learning_rate <= optimizer.learning_rate:
         detail = f"must be above the learning rate that it starts from ({optimizer.learning_rate:g})"

@@ -1,5 +1,6 @@
 """A worker's hold on a job: taking it, keeping it, giving it back; every write of it carries the attempt."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import CheckpointRow, EpochRow, JobAttemptRow, JobRow
+from core.domain.engines import ENGINES, EngineName
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.errors import LeaseLostError
 from core.services.transitions import change_status
@@ -63,13 +65,21 @@ class Wishes:
     stop: bool
 
 
-def claim_job(session: Session, *, worker: str, device: str, lease_seconds: float) -> Claim | None:
+def claim_job(
+    session: Session,
+    *,
+    worker: str,
+    device: str,
+    lease_seconds: float,
+    engines: Collection[EngineName] = ENGINES,
+) -> Claim | None:
     """Take the next job for a slot on ``device`` (``cpu`` or ``cuda``), or return ``None`` where none waits.
 
-    The tenant with the fewest running jobs comes first, then the higher priority, then the older job.
+    The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
+    engine that is not among ``engines``, those of the worker, are left to others.
     """
     wanted = ["gpu", "auto"] if device == "cuda" else ["cpu"] if gpu_has_a_free_slot(session) else ["cpu", "auto"]
-    job_id = _next_job(session, wanted)
+    job_id = _next_job(session, wanted, engines)
     if job_id is None:
         return None
     now = read_clock(session)
@@ -105,7 +115,8 @@ def claim_job(session: Session, *, worker: str, device: str, lease_seconds: floa
     )
 
 
-def _next_job(session: Session, wanted: list[str]) -> str | None:
+def _next_job(session: Session, wanted: list[str], engines: Collection[EngineName]) -> str | None:
+    computable = [] if set(engines) >= set(ENGINES) else [JobRow.config["engine"].as_string().in_(engines)]
     running = (
         select(JobRow.tenant_id, func.count().label("jobs"))
         .where(JobRow.status == JobStatus.RUNNING)
@@ -115,7 +126,7 @@ def _next_job(session: Session, wanted: list[str]) -> str | None:
     return session.scalar(
         select(JobRow.id)
         .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
-        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted))
+        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted), *computable)
         .order_by(func.coalesce(running.c.jobs, 0), JobRow.priority.desc(), JobRow.id)
         .limit(1)
         .with_for_update(of=JobRow, skip_locked=True)

@@ -77,6 +77,7 @@ def plan_job(session: Session, tenant_id: str, wanted: NewJob) -> JobPlan:
         classes=len(manifest.classes),
         train_images=manifest.images_in("train"),
         validation_images=manifest.images_in("validation"),
+        class_images=list((manifest.counts["train"] or {}).values()),
         color_mode=manifest.color_mode,
     )
     return JobPlan(config, dataset, manifest)
@@ -109,7 +110,7 @@ def submit_job(
         tags=list(wanted.tags),
         config=plan.config.model_dump(mode="json"),
         priority=wanted.priority,
-        queue=_WANTED[plan.config.device],
+        queue=_choose_queue(plan.config),
         status=JobStatus.QUEUED,
         attempt=0,
         attempts_lost=0,
@@ -122,6 +123,11 @@ def submit_job(
     session.flush()
     record_transition(session, job.id, before=None, after=JobStatus.QUEUED, attempt=0, actor=actor, reason="submitted")
     return job, wake(session, job)
+
+
+def _choose_queue(config: TrainingConfig) -> str:
+    """Return which workers may take a job; NumPy computes on processors alone, and would waste a GPU's slot."""
+    return "cpu" if config.engine == "numpy" else _WANTED[config.device]
 
 
 def wake(session: Session, job: JobRow) -> list[WakeUp]:

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     WEIGHTS = 2
     ORDER = 3
     STEP = 4
+    SAMPLE = 5
 
 
 def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> int:
@@ -31,7 +32,3 @@ def make_generator(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) 
     """Return a NumPy generator."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, epoch, batch)))
 
-
-def shuffle(positions: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Return ``positions`` in the order of ``epoch``."""
-    return make_generator(seed, Purpose.ORDER, epoch).permutation(positions)

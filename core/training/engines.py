@@ -34,12 +34,14 @@ class Setup:
         pack: The mapped dataset.
         device: Where to compute.
         threads: Threads that may compute.
+        train: Positions in the pack of the images that train.
     """
 
     config: TrainingConfig
     pack: Pack
     device: Device
     threads: int
+    train: Positions
 
 
 class Engine(Protocol):

@@ -1,35 +1,60 @@
 """What is made small."""
 
+from typing import assert_never
+
 import torch
 from torch.nn import functional
 
 from core.domain.training_options import TrainingConfig
-from core.errors import TrainingError
 
 # The paper's constant j: how far an image must be from every code to be no class at all rather than the nearest.
 _DISTANCE_OF_NO_CLASS = 20.0
 
 
-def measure_loss(config: TrainingConfig, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def measure_loss(
+    config: TrainingConfig, answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean loss of ``answers`` ``(batch, classes)`` to images of classes ``labels`` ``(batch,)``.
 
-    Raises:
-        TrainingError: ``unsupported_option``: this version does not have the loss.
+    Args:
+        config: Names the loss and the smoothing of labels.
+        answers: Logits; their softmax are the probabilities, whatever the loss.
+        labels: Indices.
+        weights: How much an image of each class counts in the mean ``(classes,)``; None: all alike.
     """
     match config.loss:
         case "cross_entropy":
-            return functional.cross_entropy(answers, labels, label_smoothing=config.label_smoothing)
+            return functional.cross_entropy(answers, labels, weights, label_smoothing=config.label_smoothing)
+        case "mse_one_hot":
+            return measure_squares(answers, labels, weights, label_smoothing=config.label_smoothing)
         case "map":
-            return measure_posterior(answers, labels)
+            return measure_posterior(answers, labels, weights)
         case _:
-            raise TrainingError(f"The loss {config.loss} is not available.", code="unsupported_option")
+            assert_never(config.loss)
 
 
-def measure_posterior(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def measure_squares(
+    answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None, *, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Return the mean square of the probabilities' distance from the labels, each 1 at its class and 0 elsewhere."""
+    classes = answers.shape[1]
+    wanted = functional.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+    squares = (answers.softmax(dim=1) - wanted).square().mean(dim=1)
+    if weights is None:
+        return squares.mean()
+    shares = weights[labels]
+    return (shares * squares).sum() / shares.sum()
+
+
+def measure_posterior(
+    answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean of ``y_d + log(e^-j + Σ e^-y_i)``, where the answers are minus the distances ``y``.
 
     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition (1998), equation 9. It is
     the cross-entropy with one more class, "none of these", at the same distance ``j`` from every image.
     """
     none = answers.new_full((len(answers), 1), -_DISTANCE_OF_NO_CLASS)
-    return functional.cross_entropy(torch.cat((answers, none), dim=1), labels)
+    if weights is not None:
+        weights = functional.pad(weights, (0, 1))  # No image is of that class.
+    return functional.cross_entropy(torch.cat((answers, none), dim=1), labels, weights)

@@ -7,11 +7,11 @@ a process forked beside them hangs. A worker that is installed without torch tra
 from importlib.util import find_spec
 
 import core.training.numpy_engine.engine
-import core.training.trainer  # noqa: F401 - a forked trainer finds it loaded
+import core.training.trainer
 
 if find_spec("torch"):
     import torch
 
-    import core.training.torch_engine
+    import core.training.torch_engine  # noqa: F401 - a forked trainer finds it loaded
 
     torch.optim.Adam([torch.nn.Parameter(torch.empty(1))], fused=True)

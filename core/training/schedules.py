@@ -1,6 +1,8 @@
 """The course of the learning rate."""
 
 import math
+from collections.abc import Sequence
+from typing import assert_never
 
 from core.domain.training_options import (
     Constant,
@@ -8,16 +10,16 @@ from core.domain.training_options import (
     Exponential,
     MultiStep,
     OneCycle,
+    ReduceOnPlateau,
     Scheduler,
     Step,
 )
-from core.errors import TrainingError
 
 
 def learning_rate(  # noqa: PLR0911 - one for each course
-    scheduler: Scheduler, rate: float, *, step: int, steps_of_an_epoch: int, epochs: int
+    scheduler: Scheduler, rate: float, *, step: int, steps_of_an_epoch: int, epochs: int, drops: int = 0
 ) -> float:
-    """Return the rate of a step, counted from 0 over the whole training. It depends on nothing that came before.
+    """Return the rate of a step, counted from 0 over the whole training.
 
     Args:
         scheduler: The course.
@@ -25,9 +27,7 @@ def learning_rate(  # noqa: PLR0911 - one for each course
         step: Which step.
         steps_of_an_epoch: Steps in each epoch.
         epochs: Epochs of the whole training, those of the warm-up included.
-
-    Raises:
-        TrainingError: ``unsupported_option``: this version does not have the course.
+        drops: How often the rate was reduced on a plateau before this epoch: `count_drops`.
     """
     warmup = round(scheduler.warmup_epochs * steps_of_an_epoch)
     if step < warmup:
@@ -47,8 +47,25 @@ def learning_rate(  # noqa: PLR0911 - one for each course
             return _between(rate, rate * scheduler.final_fraction, done / steps)
         case OneCycle():
             return _one_cycle(scheduler, rate, done / steps)
+        case ReduceOnPlateau():
+            return rate * scheduler.gamma**drops
         case _:
-            raise TrainingError(f"The scheduler {scheduler.name} is not available.", code="unsupported_option")
+            assert_never(scheduler)
+
+
+def count_drops(scheduler: Scheduler, losses: Sequence[float]) -> int:
+    """Return how often validation losses ``losses``, one for each epoch so far, have reduced the rate.
+
+    It drops when the lowest loss is ``patience`` epochs old, and waits as long again before it drops once more.
+    """
+    if not isinstance(scheduler, ReduceOnPlateau):
+        return 0
+    lowest, waited, drops = math.inf, 0, 0
+    for loss in losses:
+        lowest, waited = (loss, 0) if loss < lowest else (lowest, waited + 1)
+        if waited == scheduler.patience:
+            drops, waited = drops + 1, 0
+    return drops
 
 
 def _one_cycle(scheduler: OneCycle, rate: float, share: float) -> float:

@@ -13,6 +13,7 @@ from torch import nn
 
 from core.domain.architectures import layers
 from core.training.augmentation import make_augment
+from core.training.averages import AveragedNet
 from core.training.batches import Batches
 from core.training.draws import Purpose, derive_seed
 from core.training.engines import Arrays, Logits, Setup, Step
@@ -20,6 +21,7 @@ from core.training.images import Positions, scale_pixels
 from core.training.losses import measure_loss
 from core.training.nets import build_net, count_weights
 from core.training.optimizers import build_optimizer, penalize
+from core.training.sampling import weigh_classes
 
 # Evaluated in batches of about this many pixels, which stay in the processor's cache.
 _PIXELS_OF_A_BATCH = 2**18
@@ -34,6 +36,8 @@ class TorchEngine:
         self.device = torch.device(setup.device)
         self.batches = Batches(setup.pack, self.device)
         self.net = self._build_net()
+        self.average = AveragedNet(self.net, self.config.ema) if self.config.ema else None
+        self.class_weights = self._weigh_classes(setup.train)
         self.optimizer = build_optimizer(self.config.optimizer, self.net)
         self.augment = make_augment(self.config.augmentation, channels=self._pack.channels)
         self.start_sums(loss=0.0, right=0)
@@ -48,6 +52,17 @@ class TorchEngine:
         # A channels-last pack becomes a channels-last batch without a copy.
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
         return net.to(self.device)
+
+    def _weigh_classes(self, train: Positions) -> torch.Tensor | None:
+        if self.config.sampling.balance != "class_weights":
+            return None
+        weights = weigh_classes(train, self._pack.labels, len(self._pack.classes))
+        return torch.from_numpy(weights).to(self.device)
+
+    @property
+    def kept(self) -> nn.Sequential:
+        """Return the net that is looked at and kept: the averaged one where there is one."""
+        return self.average.net if self.average else self.net
 
     @property
     def parameters(self) -> int:
@@ -79,28 +94,30 @@ class TorchEngine:
         if self.augment:
             images = self.augment(images)
         logits = self.net(images)
-        loss = measure_loss(config, logits, labels)
+        loss = measure_loss(config, logits, labels, self.class_weights)
         self.optimizer.zero_grad()
         (loss + penalize(self.net, l1=config.l1, l2=config.l2)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
+        if self.average:
+            self.average.follow()
         self._loss += loss.detach() * len(positions)
         self._right += (logits.detach().argmax(dim=1) == labels).sum()
 
     def compute_logits(self, positions: Positions, tick: Callable[[int], None]) -> Logits:
         """Return the logits ``(images, classes)``."""
-        self.net.eval()
+        net = self.kept.eval()
         size = max(_PIXELS_OF_A_BATCH // self._pack.image_size**2, 1)
         parts = [np.empty((0, len(self._pack.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(positions), size):
                 chunk = positions[start : start + size]
-                parts.append(self.net(self.batches.images(chunk)).cpu().numpy())
+                parts.append(net(self.batches.images(chunk)).cpu().numpy())
                 tick(len(chunk))
         return np.concatenate(parts)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return a copy of the net's ``state_dict``."""
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.net.state_dict().items()}
+        """Return a copy of the kept net's ``state_dict``."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.kept.state_dict().items()}
 
     def load_weights(self, weights: Arrays) -> None:
         """Take weights over; raises `ValueError` where they are not this net's."""
@@ -108,11 +125,16 @@ class TorchEngine:
             self.net.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         except RuntimeError as error:
             raise ValueError(str(error)) from error
+        if self.average:
+            self.average.restart(self.net)
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
-        """Return net and optimiser as torch itself writes them: it keeps each tensor's type and order in memory."""
+        """Return nets and optimiser as torch itself writes them: it keeps each tensor's type and order in memory."""
         buffer = io.BytesIO()
-        torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        state: dict[str, Any] = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.average:
+            state |= {"average": self.average.net.state_dict(), "averaged_steps": self.average.steps}
+        torch.save(state, buffer)
         return {"torch": np.frombuffer(buffer.getbuffer(), np.uint8)}
 
     def load(self, content: Arrays) -> None:
@@ -122,6 +144,9 @@ class TorchEngine:
             state = torch.load(stored, map_location=self.device, weights_only=True)
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.average:
+                self.average.net.load_state_dict(state["average"])
+                self.average.steps = state["averaged_steps"]
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(str(error)) from error
 

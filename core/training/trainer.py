@@ -2,9 +2,10 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -15,12 +16,12 @@ from core.domain.training_config import settle
 from core.errors import IntegrityError, TrainingError
 from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, TrainingResult
-from core.training.draws import shuffle
 from core.training.engines import Logits, Setup, Step, open_engine
 from core.training.evaluation import Score, score
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.progress import ProgressMeter
-from core.training.schedules import learning_rate
+from core.training.sampling import keep_images, order_epoch
+from core.training.schedules import count_drops, learning_rate
 from core.training.state import Best, Circumstances, Place, State
 
 _SECONDS_WITHOUT_CHECKPOINT = 60.0
@@ -57,18 +58,21 @@ class Training:
             classes=len(self.pack.classes),
             train_images=len(self.pack.indices("train")),
             validation_images=len(self.pack.indices("validation")),
+            class_images=np.bincount(self.pack.labels[self.pack.indices("train")]).tolist(),
             color_mode=self.pack.color_mode,
         )
         if (self.pack.image_size, self.pack.color_mode) != (self.config.image_size, self.config.color_mode):
             raise IntegrityError("The pack was made for another image size or colour mode.")
-        self.split = split_images(self.pack, self.config)
-        self.engine = open_engine(Setup(self.config, self.pack, job.device, job.threads))
+        split = split_images(self.pack, self.config)
+        self.split = replace(split, train=keep_images(split.train, self.pack.labels, self.config))
+        self.epoch_images = len(self._order(epoch=1))
+        self.engine = open_engine(Setup(self.config, self.pack, job.device, job.threads, self.split.train))
         self.fingerprint = fingerprint(self.pack)
         self.state = State()
         self.meter = ProgressMeter(
             observer,
             epochs=self.epochs,
-            train_images=len(self.split.train),
+            train_images=self.epoch_images,
             validation_images=len(self.split.validation),
             test_images=len(self.split.test),
             batches=self.steps,
@@ -91,7 +95,7 @@ class Training:
     @property
     def steps(self) -> int:
         """Return how many steps an epoch has; the last one may be smaller."""
-        return math.ceil(len(self.split.train) / self.batch_size)
+        return math.ceil(self.epoch_images / self.batch_size)
 
     def run(self) -> bool:
         """Train until the end; return False where a pause was asked for."""
@@ -151,7 +155,8 @@ class Training:
     def _train_epoch(self) -> bool:
         """Train what is left of the epoch; return False where a pause was asked for."""
         place = self.state.place
-        order = shuffle(self.split.train, seed=self.config.seed, epoch=place.epoch)
+        order = self._order(place.epoch)
+        self._drops = count_drops(self.config.scheduler, self._validation_losses())
         started, before = time.perf_counter(), place.seconds
         self.engine.start_sums(loss=place.loss, right=place.right)
 
@@ -180,6 +185,12 @@ class Training:
         catch_up()
         return True
 
+    def _order(self, epoch: int) -> Positions:
+        return order_epoch(self.split.train, self.pack.labels, self.config, epoch)
+
+    def _validation_losses(self) -> list[float]:
+        return [result.val_loss for result in self.state.history if result.val_loss is not None]
+
     def _learning_rate(self, batch: int) -> float:
         return learning_rate(
             self.config.scheduler,
@@ -187,6 +198,7 @@ class Training:
             step=(self.state.place.epoch - 1) * self.steps + batch,
             steps_of_an_epoch=self.steps,
             epochs=self.epochs,
+            drops=self._drops,
         )
 
     def _end_epoch(self) -> None:

@@ -69,7 +69,7 @@ def _silu(x: Array, out: Array) -> Array:
 
 def _silu_slope(x: Array, y: Array) -> Array:
     share = _sigmoid(x, np.empty_like(x))
-    return share + y * (1 - share)
+    return np.add(share, y * (1 - share), out=share)
 
 
 def _gelu(x: Array, out: Array) -> Array:
@@ -78,7 +78,8 @@ def _gelu(x: Array, out: Array) -> Array:
 
 
 def _gelu_slope(x: Array, _: Array) -> Array:
-    return _normal_share(x) + x * np.exp(-x * x / 2) / sqrt(2 * pi)
+    density = np.exp(-x * x / 2) / sqrt(2 * pi)
+    return np.add(_normal_share(x), x * density, out=density)
 
 
 def _normal_share(x: Array) -> Array:
@@ -87,9 +88,7 @@ def _normal_share(x: Array) -> Array:
     By Abramowitz, Stegun: Handbook of mathematical functions (1964), 7.1.26, with an error of at most 8e-8.
     """
     t = 1 / (1 + 0.3275911 / sqrt(2) * np.abs(x))
-    polynomial = t * (
-        0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
-    )
+    polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     beyond: Array = polynomial * np.exp(-x * x / 2) / 2
     return np.where(x < 0, beyond, 1 - beyond)
 

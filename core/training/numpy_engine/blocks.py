@@ -48,6 +48,4 @@ class Parameters:
 
 def _split(row: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
-    return {
-        name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), np.split(row, ends), strict=True)
-    }
+    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), np.split(row, ends), strict=True)}

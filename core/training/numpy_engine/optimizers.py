@@ -83,9 +83,7 @@ class SgdSteps:
 class AdamSteps:
     """Adam (Kingma, Ba, 2014, algorithm 1); ``apart``: its decay is none of the gradient (Loshchilov, Hutter, 2017)."""
 
-    def __init__(
-        self, parameters: Parameters, *, betas: tuple[float, float], weight_decay: float, apart: bool
-    ) -> None:
+    def __init__(self, parameters: Parameters, *, betas: tuple[float, float], weight_decay: float, apart: bool) -> None:
         self._parameters = parameters
         self._betas, self._decay, self._apart = betas, weight_decay, apart
         self._steps = np.zeros(1, np.int64)

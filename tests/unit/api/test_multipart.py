@@ -72,3 +72,28 @@ def test_more_parts_than_allowed_are_refused():
     form = make_form((HEAD + b"x" + b"\r\n") * 4 + HEAD + b"x" + TAIL)
     with pytest.raises(TooLargeError):
         list(form.read_parts())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"--b\r\n\r\n" + HEAD.removeprefix(b"--b\r\n"),
+        b"--b\r\nno header\r\n\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n',
+    ],
+)
+def test_parts_whose_headers_are_none_are_refused(head):
+    with pytest.raises(UnreadableError):
+        list(make_form(head + b"PK" + TAIL).read_parts())
+
+
+def test_what_stands_before_and_behind_the_parts_means_nothing():
+    form = make_form(b"a preamble\r\n" + HEAD + b"PK" + TAIL + b"an epilogue\r\n--b\r\n")
+    assert [part.readall() for part in form.read_parts()] == [b"PK"]
+
+
+@pytest.mark.parametrize("size", range(1, 60))
+def test_an_empty_part_may_end_where_its_headers_do(size):
+    body = HEAD.removesuffix(b"\r\n") + b"\r\n--b\r\n" + HEAD.removeprefix(b"--b\r\n") + TAIL
+    form = Form(Dripping(body, size), b"b", most_parts=2)
+    assert [part.readall() for part in form.read_parts()] == [b"", b""]

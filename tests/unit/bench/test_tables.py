@@ -44,7 +44,9 @@ class FakePlatform:
         about = {"id": job_id, "started_at": BEGUN, "finished_at": BEGUN + timedelta(seconds=9)}
         if self.submitted[int(job_id)][1]["preset"] == self.failing:
             return Job(**about, status="failed", error=Problem(detail="It diverged."))
-        return Job(**about, status="succeeded", parameters=61_728, metrics=Metrics(test_accuracy=0.99, val_accuracy=0.98))
+        return Job(
+            **about, status="succeeded", parameters=61_728, metrics=Metrics(test_accuracy=0.99, val_accuracy=0.98)
+        )
 
     def epochs(self, job_id):
         return [Epoch(epoch=number, images_per_second=speed) for number, speed in ((1, 10.0), (2, 30.0), (3, 20.0))]

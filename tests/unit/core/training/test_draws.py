@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from core.training.draws import Purpose, derive_seed, shuffle
+from core.training.draws import Purpose, derive_seed
 from core.training.torch_engine import seed_torch
 
 
@@ -25,10 +24,3 @@ def test_torch_draws_depend_on_the_place_alone(seed):
     torch.rand(9)
     seed_torch(seed, Purpose.STEP, 2, 3)
     assert torch.equal(torch.rand(4), first)
-
-
-def test_each_epoch_has_an_order_of_its_own_with_every_image_in_it():
-    positions = np.arange(50)
-    first, again, second = (shuffle(positions, seed=0, epoch=epoch) for epoch in (1, 1, 2))
-    assert first.tolist() == again.tolist() != second.tolist()
-    assert sorted(second) == positions.tolist()
