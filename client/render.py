@@ -157,7 +157,7 @@ def progress_table(jobs: Sequence[Job]) -> RenderableType:
                 epochs_done(job),
                 percent(job.metrics.train_accuracy if job.metrics else None),
                 percent(job.metrics.val_accuracy if job.metrics else None),
-                speed(job.progress.images_per_second if job.progress else None),
+                speed(job.progress.images_per_second if job.progress and job.status == "running" else None),
                 _left(job),
             ]
             for job in jobs

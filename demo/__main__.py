@@ -103,8 +103,8 @@ def _run(options: argparse.Namespace, folder: Path, *, console: Console, start: 
 def _train(client: Client, archive: Path, console: Console) -> list[pool.Trained]:
     dataset = pool.upload(client, archive)
     images = f"{dataset.images_in('train'):,} training and {dataset.images_in('test'):,} test images"
-    _say(console, f"Uploaded {archive.name} as {dataset.id}: {images} of {len(dataset.classes or ())} classes.")
-    _say(console, f"Submitting {', '.join(pool.TRAININGS)} at once; the workers train one on each core:")
+    _say(console, f"Uploaded {archive.name}: {images} of {len(dataset.classes or ())} classes.")
+    _say(console, f"Submitting {', '.join(pool.TRAININGS)} at once; each core trains one:")
     with Board(console) as board:
         return pool.train_all(client, dataset, board)
 

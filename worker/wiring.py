@@ -4,10 +4,13 @@ import os
 import secrets
 import shutil
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from glob import escape
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from celery import Celery
 from redis import Redis
@@ -111,9 +114,7 @@ def _open_trainers(settings: Settings, device: str) -> TrainerSource:
     return SpawnedTrainers(nice=nice) if device == "cuda" else ForkedTrainers(nice=nice)
 
 
-def _open_host(
-    settings: Settings, role: Role, device: str, engines: tuple[EngineName, ...]
-) -> tuple[Celery, Host]:
+def _open_host(settings: Settings, role: Role, device: str, engines: tuple[EngineName, ...]) -> tuple[Celery, Host]:
     app = create_celery(settings)
     redis = Redis.from_url(settings.redis, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
     host = Host(

@@ -31,4 +31,3 @@ def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> 
 def make_generator(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> np.random.Generator:
     """Return a NumPy generator."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, purpose, epoch, batch)))
-

@@ -46,9 +46,7 @@ def measure_squares(
     return (shares * squares).sum() / shares.sum()
 
 
-def measure_posterior(
-    answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
+def measure_posterior(answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """Return the mean of ``y_d + log(e^-j + Σ e^-y_i)``, where the answers are minus the distances ``y``.
 
     LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition (1998), equation 9. It is

@@ -64,13 +64,16 @@ class Muon(Optimizer):
     def _step_matrices(self, group: dict[str, Any], weights: _Tensors, gradients: _Tensors) -> None:
         means = [self._mean(weight) for weight in weights]
         share = 1 - group["momentum"]
-        torch._foreach_lerp_(means, gradients, share)
+        torch._foreach_lerp_(means, gradients, share)  # noqa: SLF001 - torch has no public name for it
         # Nesterov's look ahead: the mean that the next step would have if the gradient stayed.
-        moves = torch._foreach_lerp(means, gradients, share) if group["nesterov"] else means
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        for weight, move in zip(weights, orthogonalize_all(moves), strict=True):
+        looks = (
+            [torch.lerp(*pair, share) for pair in zip(means, gradients, strict=True)] if group["nesterov"] else means
+        )
+        for weight, move in zip(weights, orthogonalize_all(looks), strict=True):
             rows, columns = move.flatten(1).shape
-            weight.add_(move, alpha=-group["lr"] * sqrt(max(1.0, rows / columns)))
+            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(
+                move, alpha=-group["lr"] * sqrt(max(1.0, rows / columns))
+            )
 
     def _mean(self, weight: torch.Tensor) -> torch.Tensor:
         state = self.state[weight]

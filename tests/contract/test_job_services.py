@@ -20,6 +20,7 @@ from core.domain.datasets import (
     Manifest,
     Outcome,
 )
+from core.domain.engines import ENGINES, EngineName
 from core.domain.identifiers import new_id
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import (
@@ -98,9 +99,11 @@ def _submit(sessions: Sessions, tenant: str, dataset: str, **fields: object) -> 
         return job.id
 
 
-def _claim(sessions: Sessions, *, worker: str = "w1", lease_seconds: float = 30) -> claims.Claim | None:
+def _claim(
+    sessions: Sessions, *, worker: str = "w1", lease_seconds: float = 30, engines: tuple[EngineName, ...] = ENGINES
+) -> claims.Claim | None:
     with transaction(sessions) as session:
-        return claims.claim_job(session, worker=worker, device="cpu", lease_seconds=lease_seconds)
+        return claims.claim_job(session, worker=worker, device="cpu", lease_seconds=lease_seconds, engines=engines)
 
 
 def _job(sessions: Sessions, job_id: str) -> JobRow:
@@ -159,6 +162,52 @@ def test_another_tenants_dataset_and_job_are_not_there(sessions: Sessions, tenan
     with transaction(sessions) as session, pytest.raises(NotFoundError):
         jobs.cancel_job(session, stranger, job_id, actor="key_2")
     assert _job(sessions, job_id).status == JobStatus.QUEUED
+
+
+NUMPY = {"preset": "lenet5-relu", "engine": "numpy"}
+
+
+def test_claim_leaves_the_jobs_of_an_engine_that_the_worker_has_not(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    by_torch = _submit(sessions, tenant, dataset, priority=9)
+    assert _claim(sessions, engines=("numpy",)) is None
+    by_numpy = _submit(sessions, tenant, dataset, config=NUMPY)
+    assert _claim(sessions, engines=("numpy",)).job_id == by_numpy
+    assert _claim(sessions, engines=("numpy",)) is None
+    assert _claim(sessions).job_id == by_torch
+
+
+def test_claim_by_a_worker_with_both_engines_goes_by_priority_alone(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    by_torch, by_numpy = (
+        _submit(sessions, tenant, dataset),
+        _submit(sessions, tenant, dataset, config=NUMPY, priority=9),
+    )
+    assert [_claim(sessions).job_id for _ in range(2)] == [by_numpy, by_torch]
+
+
+def test_a_job_of_the_numpy_engine_waits_for_a_processor_and_never_for_a_gpu(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    job_id = _submit(sessions, tenant, dataset, config=NUMPY)
+    assert _job(sessions, job_id).queue == "cpu"
+    with transaction(sessions) as session:
+        assert claims.claim_job(session, worker="w1", device="cuda", lease_seconds=30) is None
+
+
+def test_submit_refuses_what_the_numpy_engine_lacks_with_every_reason(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    with pytest.raises(InvalidError) as caught:
+        _submit(sessions, tenant, dataset, config={"engine": "numpy", "device": "cuda"})
+    assert {fault.pointer for fault in caught.value.faults} == {
+        "/config/architecture",
+        "/config/batch_norm",
+        "/config/augmentation",
+        "/config/device",
+    }
 
 
 def test_claim_takes_each_job_once_however_many_workers_ask(sessions: Sessions, tenant: str, dataset: str) -> None:

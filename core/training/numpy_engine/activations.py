@@ -69,7 +69,8 @@ def _silu(x: Array, out: Array) -> Array:
 
 def _silu_slope(x: Array, y: Array) -> Array:
     share = _sigmoid(x, np.empty_like(x))
-    return np.add(share, y * (1 - share), out=share)
+    share += y * (1 - share)
+    return share
 
 
 def _gelu(x: Array, out: Array) -> Array:
@@ -78,8 +79,8 @@ def _gelu(x: Array, out: Array) -> Array:
 
 
 def _gelu_slope(x: Array, _: Array) -> Array:
-    density = np.exp(-x * x / 2) / sqrt(2 * pi)
-    return np.add(_normal_share(x), x * density, out=density)
+    slope: Array = _normal_share(x) + x * np.exp(-x * x / 2) / sqrt(2 * pi)
+    return slope
 
 
 def _normal_share(x: Array) -> Array:

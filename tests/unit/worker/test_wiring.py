@@ -3,8 +3,10 @@ import socket
 
 import pytest
 
+from core.errors import InvalidError
 from core.settings import Settings
-from worker.wiring import _clear_scratch
+from worker import wiring
+from worker.wiring import _clear_scratch, find_device, find_engines
 
 GONE = 2**22 + 1  # No Linux gives out a process id above 2**22.
 
@@ -44,3 +46,28 @@ def test_what_may_be_in_use_stays(scratch, tmp_path, host, pid, role):
     used = scratch(host, pid, role)
     _clear_scratch(Settings(data_dir=tmp_path), "train")
     assert used.exists()
+
+
+def test_a_worker_with_torch_has_both_engines():
+    assert find_engines() == ("torch", "numpy")
+
+
+@pytest.fixture
+def _without_torch(monkeypatch):
+    monkeypatch.setattr(wiring, "find_spec", lambda name: None if name == "torch" else pytest.fail(name))
+
+
+@pytest.mark.usefixtures("_without_torch")
+def test_a_worker_without_torch_has_numpy_on_the_processor():
+    assert find_engines() == ("numpy",)
+    assert find_device(Settings(worker_device="auto"), ("numpy",)) == "cpu"
+
+
+def test_a_gpu_without_torch_is_refused():
+    with pytest.raises(InvalidError, match="torch is not installed"):
+        find_device(Settings(worker_device="cuda"), ("numpy",))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_settings_choose_the_device(device):
+    assert find_device(Settings(worker_device=device), ("torch", "numpy")) == device

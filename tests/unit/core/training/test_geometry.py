@@ -85,7 +85,9 @@ def test_a_shear_leans_by_up_to_its_angle_and_keeps_the_area():
 def test_a_flip_mirrors_about_half_of_the_images_exactly(images, option, dimension):
     torch.manual_seed(1)
     changed = move(images, Augmentation(**{option: True}))
-    mirrored = [bool((new - old.flip(dimension - 1)).abs().max() < 0.05) for new, old in zip(changed, images, strict=True)]
+    mirrored = [
+        bool((new - old.flip(dimension - 1)).abs().max() < 0.05) for new, old in zip(changed, images, strict=True)
+    ]
     same = [bool((new - old).abs().max() < 0.05) for new, old in zip(changed, images, strict=True)]
     assert all(one != other for one, other in zip(mirrored, same, strict=True))
     assert 10 < sum(mirrored) < 30

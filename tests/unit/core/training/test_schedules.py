@@ -3,9 +3,8 @@ import math
 import pytest
 
 from core.domain.training_config import resolve
-from core.domain.training_options import ReduceOnPlateau
-from core.errors import TrainingError
-from core.training.schedules import learning_rate
+from core.domain.training_options import Constant, ReduceOnPlateau
+from core.training.schedules import count_drops, learning_rate
 
 RATE = 0.1
 
@@ -52,7 +51,49 @@ def test_warm_up_rises_in_a_line_and_the_course_takes_the_rest():
     assert given[3:] == sorted(given[3:], reverse=True)
 
 
-def test_a_scheduler_that_is_not_here_is_refused():
-    with pytest.raises(TrainingError) as caught:
-        learning_rate(ReduceOnPlateau(name="reduce_on_plateau"), RATE, step=0, steps_of_an_epoch=1, epochs=1)
-    assert caught.value.code == "unsupported_option"
+PLATEAU = ReduceOnPlateau(name="reduce_on_plateau", gamma=0.5, patience=2)
+
+
+@pytest.mark.parametrize(
+    ("losses", "drops"),
+    [
+        ([], 0),
+        ([0.9, 0.8, 0.7], 0),
+        ([0.9, 0.95], 0),
+        ([0.9, 0.95, 0.9], 1),
+        ([0.9, 0.95, 0.9, 0.91], 1),
+        ([0.9, 0.95, 0.9, 0.91, 0.91], 2),
+        ([0.9, 0.95, 0.8, 0.85, 0.7], 0),
+        ([0.9, 0.95, 0.9, 0.8, 0.81, 0.82], 2),
+    ],
+)
+def test_a_plateau_of_patience_epochs_drops_the_rate_once(losses, drops):
+    assert count_drops(PLATEAU, losses) == drops
+
+
+def test_other_courses_know_no_plateau():
+    assert count_drops(Constant(name="constant"), [1.0, 2.0, 3.0, 4.0]) == 0
+
+
+@pytest.mark.parametrize("drops", [0, 1, 3])
+def test_each_drop_multiplies_the_rate(drops):
+    given = learning_rate(PLATEAU, RATE, step=7, steps_of_an_epoch=2, epochs=9, drops=drops)
+    assert given == pytest.approx(RATE * 0.5**drops)
+
+
+EVERY_COURSE = [
+    {"name": "constant"},
+    {"name": "step", "step_epochs": 2},
+    {"name": "multistep", "milestones": [2]},
+    {"name": "exponential"},
+    {"name": "cosine"},
+    {"name": "one_cycle", "max_learning_rate": 1.0},
+    {"name": "reduce_on_plateau"},
+]
+
+
+@pytest.mark.parametrize("scheduler", EVERY_COURSE, ids=lambda course: course["name"])
+def test_every_course_warms_up_in_a_line(scheduler):
+    given = rates({**scheduler, "warmup_epochs": 1.0}, epochs=4, steps_of_an_epoch=4)
+    assert given[:4] == pytest.approx([RATE / 5, RATE * 2 / 5, RATE * 3 / 5, RATE * 4 / 5])
+    assert given[4] == pytest.approx(RATE)

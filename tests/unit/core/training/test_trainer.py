@@ -41,9 +41,16 @@ def test_each_architecture_learns_one_batch_by_heart(run, make_pack, architectur
         {"optimizer": {"name": "sgd", "learning_rate": 0.02, "momentum": 0.9}},
         {"optimizer": {"name": "sgd", "learning_rate": 0.02, "momentum": 0.9, "nesterov": True}},
         {"optimizer": {"name": "adamw", "learning_rate": 2e-3}},
+        {"optimizer": {"name": "muon"}},
+        {"optimizer": {"name": "nadam", "learning_rate": 2e-3}},
+        {"optimizer": {"name": "rmsprop", "learning_rate": 5e-4}},
+        {"optimizer": {"name": "adagrad"}},
         {"architecture": "lenet5-bn"},
         {"dropout": 0.3},
         {"augmentation": "light"},
+        {"augmentation": {"elastic": 0.5, "crop_padding": 1}},
+        {"ema": 0.5},
+        {"sampling": {"fraction": 0.9}},
         {"activation": "tanh", "pooling": "avg", "init": "xavier_uniform"},
         {"dense": [32]},
         {"label_smoothing": 0.1},
@@ -84,14 +91,18 @@ RESUMED = {
 @pytest.mark.parametrize(
     "interruption",
     [
-        *((steps, {"name": "adamw", "learning_rate": 2e-3}) for steps in (0, 1, 7, 10, 14, 17)),
-        (10, {"name": "sgd", "nesterov": True}),
+        *((steps, {}) for steps in (0, 1, 7, 10, 14, 17)),
+        *((10, {"optimizer": {"name": name}}) for name in ("adam", "nadam", "muon", "rmsprop", "adagrad")),
+        (10, {"optimizer": {"name": "sgd", "nesterov": True}}),
+        (10, {"ema": 0.9}),
+        (10, {"augmentation": "strong", "loss": "mse_one_hot"}),
+        (10, {"sampling": {"balance": "class_weights"}}),
     ],
     ids=str,
 )
 def test_a_paused_training_ends_as_if_it_had_not_been(run, make_observer, read_weights, same_bits, interruption):
-    steps, optimizer = interruption
-    options = {**RESUMED, "optimizer": optimizer}
+    steps, changed = interruption
+    options = {**RESUMED, "optimizer": {"name": "adamw", "learning_rate": 2e-3}, **changed}
     whole, seen, whole_files = run(options)
     result, paused, _ = run(options, observer=make_observer(command_at=steps))
     assert result is None

@@ -26,9 +26,10 @@ def pair(make_pack):
     def make(color_mode="grayscale", **options):
         pack = Pack.open(make_pack(color_mode=color_mode))
         config = resolve({**CLASSIC, **options, "color_mode": color_mode})
-        ours, theirs = (engine(Setup(config, pack, "cpu", 1)) for engine in (NumpyEngine, TorchEngine))
+        train = split_images(pack, config).train
+        ours, theirs = (engine(Setup(config, pack, "cpu", 1, train)) for engine in (NumpyEngine, TorchEngine))
         theirs.load_weights(ours.weights())
-        return ours, theirs, split_images(pack, config).train
+        return ours, theirs, train
 
     return make
 

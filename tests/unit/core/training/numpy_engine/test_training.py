@@ -69,6 +69,8 @@ def plain_weights(train):
         {"l1": 1e-4},
         {"l2": 1e-4},
         {"scheduler": {"name": "one_cycle", "max_learning_rate": 5e-3}},
+        {"scheduler": {"name": "reduce_on_plateau", "patience": 1}, "label_smoothing": 0.05},
+        {"sampling": {"balance": "oversample", "fraction": 0.9}},
         {"normalize": "unit"},
         {"seed": 3},
     ],
