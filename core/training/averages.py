@@ -31,7 +31,7 @@ class AveragedNet:
         """Take the net's step along."""
         self.steps += 1
         decay = min(self._decay, self.steps / (self.steps + 9))
-        torch._foreach_lerp_(self._means, self._values, 1 - decay)  # noqa: SLF001 - torch has no public name for it
+        torch._foreach_lerp_(self._means, self._values, 1 - decay)
         for mean, value in self._counts:
             mean.copy_(value)
 

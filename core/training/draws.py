@@ -9,7 +9,6 @@ import struct
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
 
 class Purpose(IntEnum):

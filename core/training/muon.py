@@ -64,7 +64,7 @@ class Muon(Optimizer):
     def _step_matrices(self, group: dict[str, Any], weights: _Tensors, gradients: _Tensors) -> None:
         means = [self._mean(weight) for weight in weights]
         share = 1 - group["momentum"]
-        torch._foreach_lerp_(means, gradients, share)  # noqa: SLF001 - torch has no public name for it
+        torch._foreach_lerp_(means, gradients, share)
         # Nesterov's look ahead: the mean that the next step would have if the gradient stayed.
         looks = (
             [torch.lerp(*pair, share) for pair in zip(means, gradients, strict=True)] if group["nesterov"] else means

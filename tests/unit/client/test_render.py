@@ -130,3 +130,9 @@ def test_a_progress_table_fits_a_small_terminal_with_a_bar_that_can_be_read(job)
     assert head.endswith("left")
     assert row.startswith("lenet-wide  succeeded")
     assert row.count("━") >= 8
+
+
+def test_a_speed_is_shown_only_while_a_job_runs(job):
+    ended = job.model_copy(update={"status": "succeeded"})
+    assert "12,346" in printed(render.progress_table([job]))
+    assert "12,346" not in printed(render.progress_table([ended]))

@@ -41,6 +41,7 @@ def test_in_a_container_started_again_the_left_folder_has_our_own_process_id(scr
         ("another-container", GONE, "train"),  # its process ids are not ours
         ("another-container", os.getpid(), "train"),
     ],
+    ids=["lives", "another-role", "another-container-gone", "another-container-living"],
 )
 def test_what_may_be_in_use_stays(scratch, tmp_path, host, pid, role):
     used = scratch(host, pid, role)
