@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.page import render
 from bench.records import read, replace
 
-BENCHES = ("product_overhead", "first_batch", "concurrency", "prediction", "upload")
+BENCHES = ("product_overhead", "first_batch", "concurrency", "numpy_engine", "prediction", "upload")
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS, PAGE = DOCS / "benchmarks.jsonl", DOCS / "benchmarks.md"
 

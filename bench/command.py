@@ -1,6 +1,7 @@
 """The command line that every benchmark has: ``python -m bench.NAME [--quick] [--json FILE]``."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,9 +24,9 @@ def run_command(name: str, description: str | None, measure: Measure) -> None:
     parser.add_argument("--quick", action="store_true", help="few and small measurements: is it sound?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the figures, a JSON object on each line")
     options = parser.parse_args()
-    machine, question = describe_machine(), (description or name).splitlines()[0]
-    print(f"{name}: {question}\n  on {machine.line()}", flush=True)
+    machine, question, load = describe_machine(), (description or name).splitlines()[0], os.getloadavg()[0]
+    print(f"{name}: {question}\n  on {machine.line()}; load {load:.2f} before", flush=True)
     for figure in measure(options.quick):
         print(f"  {figure.line()}", flush=True)
         if options.json:
-            append(options.json, Record(name, question, today(), machine, figure))
+            append(options.json, Record(name, question, today(), load, machine, figure))

@@ -30,7 +30,8 @@ def render(records: Sequence[Record], order: Sequence[str]) -> str:
 
 def _render_section(records: Sequence[Record]) -> str:
     first = records[0]
-    about = f"`python -m bench.{first.bench}`, {first.day}, on {first.machine.line()}."
+    place = f"{first.machine.line()}; load average before: {first.load:.2f}"
+    about = f"`python -m bench.{first.bench}`, {first.day}, on {place}."
     return f"## {first.question}\n{about}\n\n{_TABLE}{''.join(_render_rows(records))}"
 
 

@@ -12,11 +12,16 @@ from bench.machine import Machine
 
 @dataclass(frozen=True)
 class Record:
-    """A figure, the benchmark that it answers, the day, and the machine."""
+    """A figure, the benchmark that it answers, and under what circumstances it was measured.
+
+    Attributes:
+        load: The machine's load average over the minute before: what else was going on there.
+    """
 
     bench: str
     question: str
     day: str
+    load: float
     machine: Machine
     figure: Figure
 

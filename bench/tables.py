@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,13 +58,13 @@ def run_cells(
 
 def measure(platform: Platform, cell: Cell, job: Job) -> Outcome:
     """Return the outcome of a job that has ended."""
-    about = {"cell": cell, "digest": cell.digest, "machine": describe_machine().line(), "at": _now()}
+    outcome = Outcome(cell=cell, digest=cell.digest, machine=describe_machine().line(), at=_now())
     metrics = job.metrics
     if job.status != "succeeded" or not metrics or not job.started_at or not job.finished_at:
-        return Outcome(**about, error=job.error.sentence if job.error else job.status)
+        return replace(outcome, error=job.error.sentence if job.error else job.status)
     epochs = platform.client.jobs.epochs(job.id)
-    return Outcome(
-        **about,
+    return replace(
+        outcome,
         test_accuracy=metrics.test_accuracy,
         test_loss=metrics.test_loss,
         val_accuracy=metrics.val_accuracy,

@@ -21,6 +21,8 @@ from worker.slots import Slots
 from worker.starting import Start, Starts
 from worker.trainers import Order, Trainer, TrainerSource
 
+_log = logs.get(__name__)
+
 
 def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
     """Claim and run one job that waits; return whether there was one."""
@@ -68,14 +70,20 @@ class JobRun:
         """Train, and record the end whatever it was."""
         self.writer.log(f"attempt {self.claim.attempt} begins on {self.host.name} ({self.host.device})")
         try:
-            try:
-                self._prepare_and_train(trainers)
-            except LeaseLostError:
-                raise
-            except LenetError as error:
-                self._lose(AttemptEnd.UNAVAILABLE, error.detail)
+            self._run(trainers)
         except LeaseLostError:
             self.writer.log("this attempt no longer holds the job and has stopped", level="warning")
+
+    def _run(self, trainers: TrainerSource) -> None:
+        try:
+            self._prepare_and_train(trainers)
+        except LeaseLostError:
+            raise
+        except LenetError as error:
+            self._lose(AttemptEnd.UNAVAILABLE, error.detail)
+        except Exception as error:  # noqa: BLE001 - the task's boundary: a defect must not look like a lost worker
+            _log.exception("the attempt met a defect")
+            self._lose(AttemptEnd.WORKER_ERROR, type(error).__name__)
 
     def _prepare_and_train(self, trainers: TrainerSource) -> None:
         with (

@@ -48,6 +48,7 @@ class AttemptEnd(StrEnum):
     PAUSED = "paused"
     PREEMPTED = "preempted"
     WORKER_LOST = "worker_lost"
+    WORKER_ERROR = "worker_error"
     TRAINER_KILLED = "trainer_killed"
     TRAINER_CRASHED = "trainer_crashed"
     OUT_OF_MEMORY = "out_of_memory"

@@ -21,6 +21,7 @@ SWEEPER = "sweeper"
 # What an attempt that ends without a result is called in the job's error, and what a person can do about it.
 _FAILURES = {
     AttemptEnd.WORKER_LOST: "The worker was lost",
+    AttemptEnd.WORKER_ERROR: "The worker met an error of its own",
     AttemptEnd.TRAINER_KILLED: "The trainer process was killed",
     AttemptEnd.TRAINER_CRASHED: "The trainer process crashed",
     AttemptEnd.OUT_OF_MEMORY: "The training ran out of memory",

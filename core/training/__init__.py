@@ -1,4 +1,7 @@
-"""Training: the home of torch. `train` is the entry; it knows neither database, store, queue nor web."""
+"""Training: the home of torch, and of an engine without it. `train` is the entry.
+
+It knows neither database, store, queue nor web, and torch is loaded only where a config asks for it.
+"""
 
 from core.training.contract import (
     EpochResult,

@@ -23,7 +23,7 @@ class TrainingJob:
         pack: The mapped dataset.
         work_dir: Folder for checkpoints and results; must exist.
         device: Where to compute.
-        threads: Threads that torch may use.
+        threads: Threads that may compute. NumPy's are those that its BLAS was told when it was loaded.
         resume_from: A checkpoint of the same config and pack.
         initial_weights: A ``model.safetensors`` of the same architecture, classes and channels to start from.
     """

@@ -36,11 +36,21 @@ def client(platform: Platform) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a ZIP of three classes of squares: bright at the top, in the middle or at the bottom."""
-    path = tmp_path_factory.mktemp("archive") / "squares.zip"
+    """Return a ZIP of pictures whose training takes long enough to be interrupted."""
+    return _write_squares(tmp_path_factory.mktemp("archive") / "squares.zip", train=400, test=60)
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a ZIP of few pictures, on which the default recipe takes seconds."""
+    return _write_squares(tmp_path_factory.mktemp("archive") / "few.zip", train=30, test=20)
+
+
+def _write_squares(path: Path, *, train: int, test: int) -> Path:
+    """Write three classes of squares: bright at the top, in the middle or at the bottom."""
     draw = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as file:
-        for split, count in (("train", 400), ("test", 60)):
+        for split, count in (("train", train), ("test", test)):
             for number in range(count):
                 for place, name in enumerate(("top", "middle", "bottom")):
                     pixels = draw.integers(0, 120, (28, 28))

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, archive: Path, platform: Platform) -> Path:
+def folder(tmp_path: Path, small_archive: Path, platform: Platform) -> Path:
     """Return a folder as the README supposes it: pictures, and the key in the data directory."""
-    shutil.copy(archive, tmp_path / "pictures.zip")
+    shutil.copy(small_archive, tmp_path / "pictures.zip")
     Image.new("L", (40, 40), 90).save(tmp_path / "picture.jpg")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "api-key").write_text(platform.key)

@@ -24,9 +24,9 @@ def trainers(request: pytest.FixtureRequest) -> Iterator[TrainerSource]:
     source.close()
 
 
-@pytest.fixture
-def order(tmp_path: Path) -> Order:
-    return _order(tmp_path, epochs=2)
+@pytest.fixture(params=[{}, {"preset": "lenet5-relu", "engine": "numpy"}], ids=["torch", "numpy"])
+def order(request: pytest.FixtureRequest, tmp_path: Path) -> Order:
+    return _order(tmp_path, epochs=2, **request.param)
 
 
 def _order(folder: Path, **config: object) -> Order:

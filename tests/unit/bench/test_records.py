@@ -10,7 +10,7 @@ MACHINE = Machine("a processor", 2, "3.11.7", {"torch": "2.13.0"})
 
 def record(bench: str, value: float, goal: Goal | None = None) -> Record:
     figure = Figure(f"time of {bench}", Sample((value, value + 1)), "s", goal)
-    return Record(bench, f"What about {bench}?", "2026-11-21", MACHINE, figure)
+    return Record(bench, f"What about {bench}?", "2026-11-21", 0.25, MACHINE, figure)
 
 
 def test_records_come_back_from_a_file(tmp_path):
@@ -41,7 +41,7 @@ def test_the_page_states_hardware_spread_goals_and_what_was_missed():
     )
 
     assert page.index("What about one?") < page.index("What about two?")
-    assert "a processor, 2 cores; Python 3.11.7, torch 2.13.0" in page
+    assert "a processor, 2 cores; Python 3.11.7, torch 2.13.0; load average before: 0.25" in page
     assert "| time of one | 1.5 s | 2 | 1–2 | 3: ≤ 2 | yes |" in page
     assert "| time of two | 2.5 s | 2 | 2–3 | 4: ≤ 1 | **no** |" in page
 

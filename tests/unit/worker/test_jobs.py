@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Bench:
 
 @pytest.fixture
 def bench(engine: Engine, tmp_path: Path) -> Bench:
-    settings = Settings(data_dir=tmp_path, stall_seconds=0.2, heartbeat_seconds=0.05, lease_seconds=5)
+    settings = Settings(data_dir=tmp_path, heartbeat_seconds=0.05)
     sessions, store = open_sessions(engine), MemoryStore()
     (tmp_path / "pack").write_bytes(b"pack")
     stored = store.put_file("tenants/t/datasets/ds_1/packs/x", tmp_path / "pack")
@@ -302,6 +302,17 @@ def test_a_training_that_diverges_fails_at_once(bench: Bench) -> None:
     assert (job.status, job.error["code"], bench.ends(job_id)) == ("failed", "diverged", ["failed"])
 
 
+def test_a_defect_of_the_worker_sends_its_job_back_and_is_named(bench: Bench) -> None:
+    job_id = bench.submit()
+
+    def fail(_: Order) -> None:
+        raise KeyError
+
+    trainer = ScriptedTrainer([fail])
+    bench.run(trainer)
+    assert (trainer.killed, bench.job(job_id).status, bench.ends(job_id)) == (True, "queued", ["worker_error"])
+
+
 def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:
     import time
 
@@ -310,7 +321,8 @@ def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:
 
     job_id = bench.submit()
     trainer = ScriptedTrainer([sleep] * 100)
-    bench.run(trainer)
+    settings = bench.host.settings.model_copy(update={"stall_seconds": 0.2})
+    run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
     assert (trainer.killed, bench.ends(job_id)) == (True, ["stalled"])
 
 

@@ -140,8 +140,10 @@ def test_every_fault_is_named_at_once():
 
 def test_settling_chooses_epochs_and_batch_size_by_the_dataset():
     mnist = settle(resolve({}), classes=10, train_images=60_000, color_mode="grayscale")
+    photos = settle(resolve({}), classes=10, train_images=50_000, color_mode="rgb")
     tiny = settle(resolve({}), classes=8, train_images=127, color_mode="rgb")
-    assert (mnist.epochs, mnist.batch_size, mnist.color_mode) == (12, 128, "grayscale")
+    assert (mnist.epochs, mnist.batch_size, mnist.color_mode) == (10, 128, "grayscale")
+    assert (photos.epochs, photos.batch_size, photos.color_mode) == (20, 128, "rgb")
     assert (tiny.epochs, tiny.batch_size, tiny.color_mode) == (100, 16, "rgb")
 
 
@@ -208,10 +210,10 @@ def test_what_cannot_work_with_a_dataset_is_named(raw, dataset, pointer):
 @pytest.mark.parametrize(
     ("sampling", "epochs"),
     [
-        ({}, 26),
-        ({"fraction": 0.5}, 51),
+        ({}, 35),
+        ({"fraction": 0.5}, 70),
         ({"max_per_class": 1000}, 100),
-        ({"balance": "oversample"}, 12),
+        ({"balance": "oversample"}, 17),
         ({"balance": "undersample"}, 100),
     ],
 )
