@@ -122,7 +122,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run what is missing, then write the docs; an interrupt ends the running and still writes."""
+    """Run what is missing, then write the docs of all that was run, whatever ended the running."""
     options = _parse_arguments()
     file = options.docs / RECORDS
     data = Path(options.data or "")
@@ -131,12 +131,14 @@ def main() -> None:
         print(f"not in LENET_TEST_DATA, so not run: {', '.join(missing)}", file=sys.stderr)
     cells = find_missing(make_grid(found, options.recipes, options.seeds), read_outcomes(file))
     budget = float("inf") if options.budget_minutes is None else 60 * options.budget_minutes
-    with suppress(KeyboardInterrupt):
-        if cells and budget:
-            _run(cells, file, data, budget_seconds=budget, threads=options.threads)
-    outcomes = read_outcomes(file)
-    write_docs(options.docs, make_grid(DATASETS, PRESETS, _SEEDS), outcomes)
-    print(f"{len(outcomes)} trainings in {options.docs / PAGE}")
+    try:
+        with suppress(KeyboardInterrupt):
+            if cells and budget:
+                _run(cells, file, data, budget_seconds=budget, threads=options.threads)
+    finally:
+        outcomes = read_outcomes(file)
+        write_docs(options.docs, make_grid(DATASETS, PRESETS, _SEEDS), outcomes)
+        print(f"{len(outcomes)} trainings in {options.docs / PAGE}")
 
 
 def _run(cells: Sequence[Cell], file: Path, data: Path, *, budget_seconds: float, threads: int) -> None:

@@ -191,11 +191,11 @@ def end_attempt(
     row.detail = "; ".join(part for part in (row.detail, detail) if part) or None
 
 
-def release(session: Session, claim: Claim, *, end: AttemptEnd, after: JobStatus, reason: str) -> None:
-    """Give a job back without a result: ``queued`` for a preemption, ``paused`` as the user asked.
+def leave(session: Session, claim: Claim, *, after: JobStatus, reason: str, **values: Any) -> None:
+    """Move the job out of ``running``, with other columns in the same statement.
 
     Raises:
-        LeaseLostError: This attempt holds it no longer.
+        LeaseLostError: A newer attempt exists, or the job is no longer running: nothing is written.
     """
     changed = change_status(
         session,
@@ -205,10 +205,19 @@ def release(session: Session, claim: Claim, *, end: AttemptEnd, after: JobStatus
         actor=claim.worker,
         reason=reason,
         fence=claim.attempt,
-        pause_requested=False,
+        **values,
     )
     if changed is None:
         raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
+
+
+def release(session: Session, claim: Claim, *, end: AttemptEnd, after: JobStatus, reason: str) -> None:
+    """Give a job back without a result: ``queued`` for a preemption, ``paused`` as the user asked.
+
+    Raises:
+        LeaseLostError: This attempt holds it no longer.
+    """
+    leave(session, claim, after=after, reason=reason, pause_requested=False)
     end_attempt(session, claim.job_id, claim.attempt, end=end, detail=reason)
 
 

@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 from core.db.engine import Reader, read_clock
 from core.db.rows import ArtifactRow, JobAttemptRow, JobRow
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
-from core.errors import ConflictError, LeaseLostError, NotFoundError
-from core.services.claims import Claim, end_attempt
+from core.errors import ConflictError, NotFoundError
+from core.services.claims import Claim, end_attempt, leave
 from core.services.jobs import get_job
 from core.services.progress import drop_checkpoints
-from core.services.transitions import change_status
 from core.storage.store import StoredObject
 
 # Every prediction asks this, so it is one statement, put together once.
@@ -65,7 +64,7 @@ def succeed(
     Raises:
         LeaseLostError: A newer attempt exists, or the job was cancelled meanwhile: nothing is written.
     """
-    _end(
+    leave(
         session,
         claim,
         after=JobStatus.SUCCEEDED,
@@ -101,23 +100,8 @@ def fail(session: Session, claim: Claim, *, code: str, detail: str) -> None:
     Raises:
         LeaseLostError: A newer attempt exists, or the job has ended meanwhile.
     """
-    _end(session, claim, after=JobStatus.FAILED, reason=code, error={"code": code, "detail": detail})
+    leave(session, claim, after=JobStatus.FAILED, reason=code, error={"code": code, "detail": detail})
     end_attempt(session, claim.job_id, claim.attempt, end=AttemptEnd.FAILED, detail=f"{code}: {detail}")
-
-
-def _end(session: Session, claim: Claim, *, after: JobStatus, reason: str, **values: Any) -> None:
-    changed = change_status(
-        session,
-        claim.job_id,
-        before=JobStatus.RUNNING,
-        after=after,
-        actor=claim.worker,
-        reason=reason,
-        fence=claim.attempt,
-        **values,
-    )
-    if changed is None:
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
 
 
 def _whole(session: Session, claim: Claim) -> dict[str, Any]:
@@ -142,11 +126,16 @@ def get_artifact(reader: Reader, tenant_id: str, job_id: str, name: str) -> Stor
     found = reader.execute(_ARTIFACT, {"tenant_id": tenant_id, "job_id": job_id, "name": name}).one_or_none()
     if found is None:
         raise NotFoundError("There is no such job.", code="job_not_found")
-    status, *columns = found
-    _require_success(status)
-    if columns[0] is None:
+    _require_success(found.status)
+    if found.name is None:
         raise NotFoundError("The job has no artifact of that name.", code="artifact_not_found")
-    return StoredArtifact(*columns)
+    return StoredArtifact(
+        name=found.name,
+        media_type=found.media_type,
+        key=found.key,
+        size_bytes=found.size_bytes,
+        sha256=found.sha256,
+    )
 
 
 def _require_success(status: str) -> None:

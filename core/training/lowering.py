@@ -95,7 +95,7 @@ class LoweredNet:
             value = step(value)
         return value.float()
 
-    def _lower(  # noqa: C901 - one for each kind of layer
+    def _lower(  # noqa: C901, PLR0912 - one for each kind of layer
         self, layer: Layer, before: Layer | None, after: Layer | None
     ) -> Iterator[_Step]:
         """Yield what stands for ``layer`` between its neighbours."""
@@ -107,14 +107,16 @@ class LoweredNet:
             case Convolution() if _leaves_a_pixel(layer, given):
                 yield _put_in_rows
                 yield lambda rows: _multiply(rows, module.weight.flatten(1), module.bias)
-                yield lambda rows: rows.t().reshape(*given, -1)
+                yield lambda rows: rows.t().reshape(1, layer.filters, 1, -1)
             case Convolution():
-                border = (0, 0, *[layer.padding] * 4)
-                yield lambda maps: convolve_squares(functional.pad(maps, border), _filters(module))
+                if layer.padding:
+                    border = [0, 0, *[layer.padding] * 2, 0, 0, *[layer.padding] * 2]
+                    yield lambda maps: functional.pad(maps, border)
+                yield lambda maps: convolve_squares(maps, _filters(module))
                 if layer.bias and not isinstance(after, _POOLS):
                     yield lambda quarters: _shift(quarters, module.bias)
             case BatchNorm():
-                yield lambda quarters: module(quarters.unsqueeze(2)).squeeze(2)
+                yield lambda quarters: module(quarters.flatten(0, 1).unsqueeze(2)).view_as(quarters)
             case Pool() | Subsampling():
                 yield find_largest if isinstance(layer, Pool) and layer.method == "max" else take_mean
                 if isinstance(before, Convolution) and before.bias:
@@ -123,7 +125,7 @@ class LoweredNet:
                     yield lambda values: _shift(values, bias)
                 if isinstance(layer, Subsampling):
                     yield lambda values: _subsample(module, values)
-                yield lambda values: values.view(*given, -1)
+                yield lambda values: values.view(given[1], given[0], given[2], -1)
             case Flatten():
                 yield _put_in_rows
             case Dense():
@@ -135,23 +137,23 @@ class LoweredNet:
 
 
 def turn(images: torch.Tensor) -> torch.Tensor:
-    """Return ``(batch, channels, height, width)`` as maps ``(channels, height, width, batch)``, the batch innermost.
+    """Return ``(batch, channels, height, width)`` as maps ``(height, channels, width, batch)``, the batch innermost.
 
     Channels stay where they are in memory, last or first: a matrix is turned much faster than four dimensions.
     """
     if images.is_contiguous():
-        return images.flatten(1).t().contiguous().view(*images.shape[1:], -1)
+        return images.flatten(1).t().contiguous().view(*images.shape[1:], -1).transpose(0, 1)
     rows = images.permute(0, 2, 3, 1)
-    return rows.flatten(1).t().contiguous().view(*rows.shape[1:], -1).permute(2, 0, 1, 3)
+    return rows.flatten(1).t().contiguous().view(*rows.shape[1:], -1).transpose(1, 2)
 
 
 def _put_in_rows(maps: torch.Tensor) -> torch.Tensor:
     """Return maps as ``(batch, features)``, in the order of `Flatten`."""
-    return maps.reshape(-1, maps.shape[-1]).t()
+    return maps.transpose(0, 1).reshape(-1, maps.shape[-1]).t()
 
 
 def _scale(module: Scale, maps: torch.Tensor) -> torch.Tensor:
-    return torch.addcmul(module.shift.unsqueeze(-1), maps.float(), module.scale.unsqueeze(-1))
+    return torch.addcmul(module.shift, maps.float(), module.scale)
 
 
 def _filters(module: nn.Conv2d | PartialConvolution) -> torch.Tensor:

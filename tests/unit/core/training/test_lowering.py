@@ -123,5 +123,5 @@ def test_turned_images_have_the_batch_innermost(channels_last):
     images = torch.rand(4, 3, 6, 5)
     form = torch.channels_last if channels_last else torch.contiguous_format
     maps = turn(images.contiguous(memory_format=form))
-    assert torch.equal(maps, images.permute(1, 2, 3, 0))
+    assert torch.equal(maps, images.permute(2, 1, 3, 0))
     assert maps.stride(-1) == 1
