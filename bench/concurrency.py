@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.command import run_command
 from bench.figures import Figure, Goal, Sample, alternate, divide
 from bench.mnist import TRAIN_IMAGES, make_archive, make_torchvision_root
-from bench.platform import LENET5, Platform, open_platform, seconds_of
+from bench.platform import LENET5, UNDISTURBED, Platform, open_platform, seconds_of
 from bench.programs import ask_programs
 from client.types import Dataset
 
@@ -30,7 +30,7 @@ def measure(quick: bool) -> Iterator[Figure]:
         root = make_torchvision_root(folder / "torchvision")
         images = round(limit * (1 - _HELD_OUT)) * epochs
         # By default there are as many slots as cores, and the rest waits; eight slots are the harder case.
-        with open_platform() as usual, open_platform(worker_slots=_MANY) as crowded:
+        with open_platform(**UNDISTURBED) as usual, open_platform(**UNDISTURBED, worker_slots=_MANY) as crowded:
             ours, theirs = _Side(usual, archive, images, epochs), _Side(crowded, archive, images, epochs)
             found = alternate(
                 {

@@ -27,6 +27,13 @@ LENET5: Mapping[str, Any] = {
 """The training that `bench.peers.plain_script` does too, as a config."""
 
 
+UNDISTURBED: Mapping[str, str | int] = {"worker_nice": 0}
+"""Settings for measuring trainings: what else may run on the machine shall not go before them.
+
+Their own processes' priority matters only beside others, and the peers have the same.
+"""
+
+
 class BenchError(Exception):
     """A benchmark cannot go on: what it measures did not work."""
 

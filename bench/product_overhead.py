@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.command import run_command
 from bench.figures import Figure, Goal, Sample, alternate, divide
 from bench.mnist import make_archive
-from bench.platform import LENET5, Platform, open_platform
+from bench.platform import LENET5, UNDISTURBED, Platform, open_platform
 from bench.programs import ask_program
 from client.types import Dataset
 from core.settings import Settings
@@ -25,7 +25,7 @@ _SEEN_WITHIN_SECONDS = 0.02
 def measure(quick: bool) -> Iterator[Figure]:
     """Yield the ratio and both sides."""
     epochs = 1 if quick else 3
-    with tempfile.TemporaryDirectory() as folder, open_platform() as platform:
+    with tempfile.TemporaryDirectory() as folder, open_platform(**UNDISTURBED) as platform:
         archive = make_archive(Path(folder) / "mnist.zip", limit=6000 if quick else None)
         dataset = platform.upload(archive)
         config = platform.train(dataset, {**LENET5, "epochs": epochs})[0].config
@@ -58,12 +58,11 @@ def _time_job(platform: Platform, dataset: Dataset, config: dict[str, object]) -
 
 
 def _time_direct(platform: Platform, config: dict[str, object]) -> float:
-    settings = Settings()
-    threads = settings.threads_per_slot
+    threads = Settings().threads_per_slot
     answer = ask_program(
         "bench.peers.direct",
         *("--pack", str(platform.pack()), "--config", json.dumps(config)),
-        *("--threads", str(threads), "--nice", str(settings.worker_nice)),
+        *("--threads", str(threads), "--nice", str(UNDISTURBED["worker_nice"])),
         environment={"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)},
     )
     return float(answer["seconds"])

@@ -12,12 +12,16 @@ _HEAD = f"""# Results
 <!-- Written by `{_COMMAND}`: run it, do not edit. -->
 
 Every recipe, trained with several seeds through the platform's own queue, one training at a time. Accuracy and loss
-are those of the test split, which is looked at once, at the end of a training; a tenth of the training images
-validates. Means over the seeds, with the least and the most. "not yet run" is what it says: the command goes on
-where it was left, and `--datasets`, `--recipes`, `--seeds` and `--budget-minutes` choose what it runs.
+are those of the test split, which is looked at once, at the end of a training; a part of the training images
+validates (a tenth, unless the recipe says otherwise). Means over the seeds, with the least and the most; "so far" is
+said of fewer than three. "not yet run" is what it says: the command goes on where it was left, and `--datasets`,
+`--recipes`, `--seeds` and `--budget-minutes` choose what it runs. Seconds count the whole
+training, its start and its files; a machine that does other things too makes them longer.
 
     LENET_TEST_DATA=folder-of-real-images {_COMMAND}
 """
+# A mean of fewer says little yet.
+_SEEDS_OF_A_GOAL = 3
 _COLUMNS = ("recipe", "n", "test accuracy", "test loss", "epochs", "seconds", "images/s", "weights", "held to")
 
 
@@ -36,6 +40,8 @@ class Goal:
             return f"{self.what} ≥ {_percent(self.bound)}: not measured"
         mean = statistics.mean(values)
         shown = "reached" if mean >= self.bound else "MISSED"
+        if len(values) < _SEEDS_OF_A_GOAL:
+            shown += " so far"
         own = f" ({_percent(mean)})" if self.what == "val" else ""
         return f"{self.what} ≥ {_percent(self.bound)}: {shown}{own}"
 

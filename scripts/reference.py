@@ -98,7 +98,7 @@ def main() -> int:
     stale = [name for name, page in PAGES.items() if not _is_current(FOLDER / name, page())]
     if check:
         for name in stale:
-            print(f"docs/reference/{name} is out of date: run `make reference`.")  # noqa: T201 - a program's output
+            print(f"docs/reference/{name} is out of date: run `make reference`.")
         return 1 if stale else 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in stale:

@@ -91,6 +91,10 @@ class Reporter:
         """Report a checkpoint that is wholly on disk."""
         self.send("checkpoint", path=str(path), epoch=epoch, batch=batch)
 
+    def log(self, message: str) -> None:
+        """Report a sentence for the job's log."""
+        self.send("log", level="info", message=message)
+
     def command(self) -> Literal["pause", "stop"] | None:
         """Return what the supervisor asked for last."""
         return self._command

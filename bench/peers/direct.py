@@ -29,6 +29,9 @@ class NobodyListens:
     def checkpoint(self, path: Path, *, epoch: int, batch: int) -> None:
         """Hear of a checkpoint."""
 
+    def log(self, message: str) -> None:
+        """Hear a sentence."""
+
     def command(self) -> Command | None:
         """Want nothing."""
         return None

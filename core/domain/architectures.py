@@ -48,6 +48,8 @@ class Architecture:
         defaults: Options that depend on the architecture, where a config leaves them out.
         maps: The convolutional part, from a config.
         has_codes: Whether the answer is the distance from each class's fixed code, not a weighted sum.
+        is_whole: Whether its defaults belong to it so much that they stand over those of a preset, or of a job, that
+            has another architecture.
     """
 
     title: str
@@ -56,6 +58,7 @@ class Architecture:
     defaults: Mapping[str, Any]
     maps: Callable[[TrainingConfig], Iterator[Layer]]
     has_codes: bool = False
+    is_whole: bool = False
 
 
 def _lenet_maps(config: TrainingConfig) -> Iterator[Layer]:
@@ -151,6 +154,7 @@ ARCHITECTURES: Mapping[ArchitectureName, Architecture] = {
         },
         maps=_paper_maps,
         has_codes=True,
+        is_whole=True,
     ),
     "lenet5-bn": Architecture(
         title="LeNet-5 with batch normalisation after each convolution",

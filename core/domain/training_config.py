@@ -152,8 +152,11 @@ def _merge_all(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[s
         preset = raw.get("preset", DEFAULT_PRESET)
         options = PRESETS[preset].options if isinstance(preset, str) and preset in PRESETS else {}
         merged = _merge(merged, options)
+    before, name = merged.get("architecture"), raw.get("architecture", merged.get("architecture", "lenet5"))
+    architecture = ARCHITECTURES.get(_text(name))  # type: ignore[call-overload]  # any text may stand there
+    if architecture and architecture.is_whole and name != before:
+        merged = {option: value for option, value in merged.items() if option not in architecture.defaults}
     merged = _merge(merged, raw)
-    architecture = ARCHITECTURES.get(_text(merged.get("architecture", "lenet5")))  # type: ignore[call-overload]  # any text may stand there
     for name, value in (architecture.defaults if architecture else {}).items():
         if merged.get(name) is None:
             merged[name] = value

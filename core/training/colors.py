@@ -15,10 +15,10 @@ _ASPECT_MOST = 3.3
 
 def relight(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
     """Change each image's contrast about its own mean, and its brightness; the range stays 0–255."""
-    drawn = 2 * torch.rand(2, len(images), 1, 1, 1, device=images.device) - 1
-    contrast, brightness = 1 + options.contrast * drawn[0], 255 * options.brightness * drawn[1]
+    contrast = _draw(images, 1 - options.contrast, 1 + options.contrast).view(-1, 1, 1, 1)
+    brightness = _draw(images, -255 * options.brightness, 255 * options.brightness).view(-1, 1, 1, 1)
     middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul(middle * (1 - contrast) + brightness, images, contrast).clamp_(0, 255)
+    return torch.addcmul(torch.addcmul(brightness, middle, 1 - contrast), images, contrast).clamp_(0, 255)
 
 
 def recolor(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
@@ -29,8 +29,9 @@ def recolor(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
         options: How much.
     """
     batch, channels, height, width = images.shape
-    drawn = 2 * torch.rand(2, batch, 1, 1, device=images.device) - 1
-    matrix = _color_matrix(1 + options.saturation * drawn[0], 2 * math.pi * options.hue * drawn[1])
+    saturation = _draw(images, 1 - options.saturation, 1 + options.saturation).view(-1, 1, 1)
+    turn = _draw(images, -2 * math.pi * options.hue, 2 * math.pi * options.hue).view(-1, 1, 1)
+    matrix = _color_matrix(saturation, turn)
     mixed = matrix @ images.reshape(batch, channels, -1)
     return mixed.clamp_(0, 255).view(batch, channels, height, width)
 
@@ -68,3 +69,8 @@ def _inside(side: int, length: torch.Tensor, start: torch.Tensor) -> torch.Tenso
     first = (start * (side - whole + 1)).floor()[:, None]
     places = torch.arange(side, device=length.device)
     return (places >= first) & (places < first + whole[:, None])
+
+
+def _draw(images: torch.Tensor, least: float, most: float) -> torch.Tensor:
+    """Return a number between the two for each image."""
+    return torch.empty(len(images), device=images.device).uniform_(least, most)

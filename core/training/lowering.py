@@ -77,7 +77,7 @@ class LoweredNet:
         net: What `core.training.nets.build_net` made of ``network``.
         network: The layers.
         shape: Of an image, ``(channels, height, width)``.
-        dtype: Numbers that maps are made of; weights, scaling and answers are single precision in any case.
+        dtype: Numbers that maps are made of; weights, scaling and dense layers are single precision in any case.
     """
 
     def __init__(self, net: nn.Sequential, network: Sequence[Layer], shape: Shape, dtype: torch.dtype) -> None:
@@ -93,9 +93,9 @@ class LoweredNet:
         value = turn(images)
         for step in self._steps:
             value = step(value)
-        return value.float()
+        return value
 
-    def _lower(  # noqa: C901, PLR0912 - one for each kind of layer
+    def _lower(  # noqa: C901 - one for each kind of layer
         self, layer: Layer, before: Layer | None, after: Layer | None
     ) -> Iterator[_Step]:
         """Yield what stands for ``layer`` between its neighbours."""
@@ -106,7 +106,7 @@ class LoweredNet:
                 yield lambda maps: _scale(module, maps).to(self._dtype)
             case Convolution() if _leaves_a_pixel(layer, given):
                 yield _put_in_rows
-                yield lambda rows: _multiply(rows, module.weight.flatten(1), module.bias)
+                yield lambda rows: functional.linear(rows, module.weight.flatten(1), module.bias)
                 yield lambda rows: rows.t().reshape(1, layer.filters, 1, -1)
             case Convolution():
                 if layer.padding:
@@ -128,10 +128,6 @@ class LoweredNet:
                 yield lambda values: values.view(given[1], given[0], given[2], -1)
             case Flatten():
                 yield _put_in_rows
-            case Dense():
-                yield lambda rows: _multiply(rows, module.weight, module.bias)
-            case RadialBasis():
-                yield lambda rows: module(rows.float())
             case _:
                 yield module
 
@@ -148,8 +144,11 @@ def turn(images: torch.Tensor) -> torch.Tensor:
 
 
 def _put_in_rows(maps: torch.Tensor) -> torch.Tensor:
-    """Return maps as ``(batch, features)``, in the order of `Flatten`."""
-    return maps.transpose(0, 1).reshape(-1, maps.shape[-1]).t()
+    """Return maps as ``(batch, features)`` in single precision, in the order of `Flatten`.
+
+    Products of a few rows gain nothing from half the digits.
+    """
+    return maps.transpose(0, 1).reshape(-1, maps.shape[-1]).t().float()
 
 
 def _scale(module: Scale, maps: torch.Tensor) -> torch.Tensor:
@@ -169,7 +168,3 @@ def _subsample(module: Subsample, values: torch.Tensor) -> torch.Tensor:
     """Return the means ``(filters, n)`` times the coefficients of sums, plus the biases."""
     factor = (module.size**2 * module.weight).to(values.dtype).unsqueeze(-1)
     return _shift(values * factor, module.bias)
-
-
-def _multiply(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return functional.linear(rows, weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))

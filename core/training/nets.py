@@ -165,10 +165,12 @@ class Distances(nn.Module):
         self.register_buffer("codes", torch.tensor(draw_codes(classes, width), dtype=torch.float32))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return ``(batch, classes)`` for ``(batch, width)``."""
+        """Return ``(batch, classes)`` for ``(batch, width)``, in single precision: small differences of large sums."""
+        values = values.float()
         # (x - w)² = x² - 2xw + w², one matrix product for all classes; no code has a square other than 1.
         squares = values.square().sum(dim=1, keepdim=True) + self.codes.shape[1]
-        return 2 * values @ self.codes.T - squares
+        with torch.autocast(values.device.type, enabled=False):
+            return 2 * values @ self.codes.T - squares
 
 
 def build_net(network: Sequence[Layer], shape: Shape, *, init: InitName = "default") -> nn.Sequential:

@@ -6,13 +6,12 @@ Weights, the optimiser's sums, losses and every evaluation stay in single precis
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 
-PrecisionName = Literal["fp32", "bf16"]
+from core.training.engines import Choice, PrecisionName
+from core.training.processor import multiplies_bfloat16
+
 # Takes a kind of number and the number of a batch; returns the gradient of all weights in one row.
 Compute = Callable[[torch.dtype, int], torch.Tensor]
 
@@ -21,31 +20,13 @@ _LEAST_SPEEDUP = 1.15
 # How far rounding may move a gradient, where another batch moves it by 1.
 _MOST_ROUNDING = 0.5
 _ROUNDS = 4
-_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen, and why, in a sentence for people."""
-
-    precision: PrecisionName
-    reason: str
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 in one instruction; without it bf16 works, but slowly."""
+    """Return whether the device multiplies bfloat16 in one instruction; without one it works, but slowly."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(_CPU_FLAGS & set(read_cpu("flags").split()) | _CPU_FLAGS & set(read_cpu("Features").split()))
-
-
-def read_cpu(field: str, source: Path = Path("/proc/cpuinfo")) -> str:
-    """Return what the kernel says of the first processor, or an empty text where it says nothing."""
-    try:
-        lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
+    return multiplies_bfloat16()
 
 
 def choose_precision(compute: Compute, *, clock: Callable[[], float] = time.perf_counter) -> Choice:

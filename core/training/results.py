@@ -21,6 +21,7 @@ from core.training.engines import Arrays, Logits
 from core.training.evaluation import Score, probabilities
 from core.training.export import export_model, verify_export
 from core.training.images import Positions
+from core.training.processor import name_processor
 from core.training.torch_file import write_torch_file
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def write_results(training: "Training", *, logits: Logits, test: Score | None) -
     write_torch_file(files["model.pth"], weights)
     save_file(weights, files["model.safetensors"], metadata=_metadata(training).properties())
     _write_model(training, weights, files["model.onnx"])
-    _write_json(files["config.json"], training.config.plain())
+    precision = training.engine.choice.precision
+    _write_json(files["config.json"], {**training.config.plain(), "precision": precision})
     _write_history(files["history.csv"], training.state.history)
     report = make_report(training.pack, training.split.test, logits, test, versions=_versions(training))
     _write_json(files["report.json"], report.model_dump(mode="json"))
@@ -108,7 +110,14 @@ def _metadata(training: "Training") -> ModelMetadata:
         image_size=pack.image_size,
         color_mode=pack.color_mode,
         architecture=config.architecture,
-        provenance={**_versions(training), "seed": str(config.seed), "data": training.fingerprint},
+        provenance={
+            **_versions(training),
+            "seed": str(config.seed),
+            "data": training.fingerprint,
+            "precision": training.engine.choice.precision,
+            "precision_reason": training.engine.choice.reason,
+            "processor": name_processor(),
+        },
     )
 
 

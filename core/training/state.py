@@ -38,6 +38,8 @@ class Circumstances:
 
     threads: int
     device: str
+    processor: str
+    precision: str
     versions: dict[str, str]
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,27 @@ import torch
 from torch import nn
 
 from core.domain.architectures import layers
+from core.domain.layers import Shape
 from core.training.augmentation import make_augment
 from core.training.averages import AveragedNet
 from core.training.batches import Batches
-from core.training.draws import Purpose, derive_seed
-from core.training.engines import Arrays, Logits, Setup, Step
+from core.training.draws import Purpose, derive_seed, make_generator
+from core.training.engines import Arrays, Choice, Logits, PrecisionName, Setup, Step
+from core.training.forward import Forward, make_forward
 from core.training.images import Positions, scale_pixels
 from core.training.losses import measure_loss
+from core.training.memory import keep_memory
 from core.training.nets import build_net, count_weights
 from core.training.optimizers import build_optimizer, penalize
+from core.training.precision import choose_precision, has_bfloat16
 from core.training.sampling import weigh_classes
 
 # Evaluated in batches of about this many pixels, which stay in the processor's cache.
 _PIXELS_OF_A_BATCH = 2**18
+_KINDS: dict[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# A probe takes as long as some thousand images: a training of fewer than these is not asked.
+_LEAST_WORK = 50_000
+_MOST_PROBED = 256
 
 
 class TorchEngine:
@@ -35,23 +44,66 @@ class TorchEngine:
         self.config, self._pack = setup.config, setup.pack
         self.device = torch.device(setup.device)
         self.batches = Batches(setup.pack, self.device)
+        self.network = layers(self.config, classes=len(self._pack.classes))
         self.net = self._build_net()
         self.average = AveragedNet(self.net, self.config.ema) if self.config.ema else None
         self.class_weights = self._weigh_classes(setup.train)
+        self.choice = self._choose_precision(setup)
+        self._forward = self._make_forward(self.net, _KINDS[self.choice.precision])
+        self._look = self._make_forward(self.kept, torch.float32)
         self.optimizer = build_optimizer(self.config.optimizer, self.net)
         self.augment = make_augment(self.config.augmentation, channels=self._pack.channels)
+        self._weights = list(self.net.parameters())
+        self._draws = bool(self.augment or self.config.dropout)
         self.start_sums(loss=0.0, right=0)
+
+    @property
+    def _shape(self) -> Shape:
+        return (self._pack.channels, self._pack.image_size, self._pack.image_size)
 
     def _build_net(self) -> nn.Sequential:
         seed_torch(self.config.seed, Purpose.WEIGHTS)
-        network = layers(self.config, classes=len(self._pack.classes))
-        shape = (self._pack.channels, self._pack.image_size, self._pack.image_size)
-        net = build_net(network, shape, init=self.config.init)
+        net = build_net(self.network, self._shape, init=self.config.init)
         scale, shift = (torch.from_numpy(values) for values in scale_pixels(self.config, self._pack))
         net.get_submodule("scaling").load_state_dict({"scale": scale, "shift": shift})
         # A channels-last pack becomes a channels-last batch without a copy.
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
         return net.to(self.device)
+
+    def _make_forward(self, net: nn.Sequential, dtype: torch.dtype) -> Forward:
+        return make_forward(net, self.network, self._shape, device=self.device, dtype=dtype)
+
+    def _choose_precision(self, setup: Setup) -> Choice:
+        config = self.config
+        if config.precision != "auto":
+            return Choice(config.precision, "the config names it")
+        if setup.precision:
+            return Choice(setup.precision, "an earlier attempt has chosen it")
+        if not has_bfloat16(self.device):
+            return Choice("fp32", f"this {self.device.type} has no bfloat16")
+        assert config.epochs is not None
+        if config.epochs * len(setup.train) < _LEAST_WORK:
+            return Choice("fp32", "so short a training is not worth a choice")
+        return choose_precision(self._make_probe(setup.train))
+
+    def _make_probe(self, train: Positions) -> Callable[[torch.dtype, int], torch.Tensor]:
+        """Return the function that computes the gradient of one of two batches in a precision, on a copy of the net."""
+        config = self.config
+        assert config.batch_size is not None
+        chosen = make_generator(config.seed, Purpose.PROBE).permutation(train)
+        batches = np.array_split(chosen[: 2 * min(config.batch_size, _MOST_PROBED)], 2)
+        inputs = [(self.batches.images(positions), self.batches.labels(positions)) for positions in batches]
+        net = deepcopy(self.net).train()
+        forwards = {kind: self._make_forward(net, kind) for kind in _KINDS.values()}
+
+        def compute(kind: torch.dtype, batch: int) -> torch.Tensor:
+            seed_torch(config.seed, Purpose.PROBE)
+            images, labels = inputs[batch]
+            loss = measure_loss(config, forwards[kind](images), labels, self.class_weights)
+            gradients = torch.autograd.grad(loss, list(net.parameters()))
+            return torch.cat([gradient.flatten() for gradient in gradients]).cpu()
+
+        return compute
 
     def _weigh_classes(self, train: Positions) -> torch.Tensor | None:
         if self.config.sampling.balance != "class_weights":
@@ -87,15 +139,17 @@ class TorchEngine:
     def train(self, positions: Positions, step: Step) -> None:
         """Take one step on the images at ``positions``."""
         config = self.config
-        seed_torch(config.seed, Purpose.STEP, step.epoch, step.batch)
+        if self._draws:
+            seed_torch(config.seed, Purpose.STEP, step.epoch, step.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = step.learning_rate
         images, labels = self.batches.images(positions), self.batches.labels(positions)
         if self.augment:
             images = self.augment(images)
-        logits = self.net(images)
+        logits = self._forward(images)
         loss = measure_loss(config, logits, labels, self.class_weights)
-        self.optimizer.zero_grad()
+        for weight in self._weights:
+            weight.grad = None
         (loss + penalize(self.net, l1=config.l1, l2=config.l2)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
         if self.average:
@@ -105,13 +159,13 @@ class TorchEngine:
 
     def compute_logits(self, positions: Positions, tick: Callable[[int], None]) -> Logits:
         """Return the logits ``(images, classes)``."""
-        net = self.kept.eval()
+        self.kept.eval()
         size = max(_PIXELS_OF_A_BATCH // self._pack.image_size**2, 1)
         parts = [np.empty((0, len(self._pack.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(positions), size):
                 chunk = positions[start : start + size]
-                parts.append(net(self.batches.images(chunk)).cpu().numpy())
+                parts.append(self._look(self.batches.images(chunk)).cpu().numpy())
                 tick(len(chunk))
         return np.concatenate(parts)
 
@@ -152,12 +206,19 @@ class TorchEngine:
 
 
 def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> None:
-    """Seed torch's global generators, the accelerator's too."""
-    torch.manual_seed(derive_seed(seed, purpose, epoch, batch))
+    """Seed torch's global generators, the accelerator's too where one is in use.
+
+    ``torch.manual_seed`` does the same and asks every kind of accelerator, which takes a hundred times as long.
+    """
+    derived = derive_seed(seed, purpose, epoch, batch)
+    torch.default_generator.manual_seed(derived)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(derived)
 
 
 def _prepare_process(setup: Setup) -> None:
-    """Set what torch keeps for the whole process: threads, and whether results must repeat."""
+    """Set what holds for the whole process: threads, memory, and whether results must repeat."""
+    keep_memory()
     torch.set_num_threads(setup.threads)
     if setup.config.deterministic and setup.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts

@@ -19,6 +19,7 @@ from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, 
 from core.training.engines import Logits, Setup, Step, open_engine
 from core.training.evaluation import Score, score
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
+from core.training.processor import name_processor
 from core.training.progress import ProgressMeter
 from core.training.sampling import keep_images, order_epoch
 from core.training.schedules import count_drops, learning_rate
@@ -66,7 +67,9 @@ class Training:
         split = split_images(self.pack, self.config)
         self.split = replace(split, train=keep_images(split.train, self.pack.labels, self.config))
         self.epoch_images = len(self._order(epoch=1))
-        self.engine = open_engine(Setup(self.config, self.pack, job.device, job.threads, self.split.train))
+        checkpoint = read_checkpoint(job.resume_from) if job.resume_from else None
+        self.engine = open_engine(self._set_up(checkpoint))
+        observer.log(f"Computes in {self.engine.choice.precision}: {self.engine.choice.reason}.")
         self.fingerprint = fingerprint(self.pack)
         self.state = State()
         self.meter = ProgressMeter(
@@ -77,7 +80,7 @@ class Training:
             test_images=len(self.split.test),
             batches=self.steps,
         )
-        self._start_or_resume()
+        self._start_or_resume(checkpoint)
         self._saved_at = time.monotonic()
 
     @property
@@ -134,9 +137,20 @@ class Training:
             exact_resume=self.state.exact,
         )
 
-    def _start_or_resume(self) -> None:
-        if self.job.resume_from is not None:
-            self._restore(read_checkpoint(self.job.resume_from))
+    def _set_up(self, checkpoint: Checkpoint | None) -> Setup:
+        circumstances = checkpoint.plain.get("circumstances", {}) if checkpoint else {}
+        return Setup(
+            config=self.config,
+            pack=self.pack,
+            device=self.job.device,
+            threads=self.job.threads,
+            train=self.split.train,
+            precision=circumstances.get("precision"),
+        )
+
+    def _start_or_resume(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint:
+            self._restore(checkpoint)
         elif self.job.initial_weights is not None:
             self._warm_start()
         place = self.state.place
@@ -256,7 +270,11 @@ class Training:
             raise TrainingError(detail, code="diverged")
 
     def _circumstances(self) -> dict[str, Any]:
-        return asdict(Circumstances(self.job.threads, self.job.device, self.engine.versions))
+        engine = self.engine
+        circumstances = Circumstances(
+            self.job.threads, self.job.device, name_processor(), engine.choice.precision, engine.versions
+        )
+        return asdict(circumstances)
 
     def _save(self) -> None:
         place, best = self.state.place, self.state.best.weights or {}

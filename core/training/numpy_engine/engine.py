@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from core.domain.architectures import layers
 from core.training.draws import Purpose, make_generator
-from core.training.engines import Arrays, Logits, Setup, Step
+from core.training.engines import Arrays, Choice, Logits, Setup, Step
 from core.training.images import Positions, scale_pixels
 from core.training.numpy_engine.blocks import Array, Workspace
 from core.training.numpy_engine.initialization import draw_weights
@@ -41,6 +41,11 @@ class NumpyEngine:
     def parameters(self) -> int:
         """Return how many numbers are trained."""
         return self.net.parameters.values.size
+
+    @property
+    def choice(self) -> Choice:
+        """Return single precision."""
+        return Choice("fp32", "NumPy computes in no other")
 
     @property
     def versions(self) -> dict[str, str]:

@@ -32,9 +32,14 @@ def test_a_row_has_the_mean_the_spread_and_how_many(make_outcome):
 
 
 def test_a_goal_is_reached_or_missed_by_the_mean(make_outcome):
-    assert "reached" in row(page(make_outcome(test_accuracy=0.99)), "fast")[-1]
-    outcomes = [make_outcome(seed=seed, test_accuracy=accuracy) for seed, accuracy in enumerate((0.995, 0.984))]
-    assert "MISSED" in row(page(*outcomes), "fast")[-1]
+    for last, verdict in ((0.985, "reached"), (0.984, "MISSED")):
+        accuracies = enumerate((0.995, 0.99, last))
+        outcomes = [make_outcome(seed=seed, test_accuracy=accuracy) for seed, accuracy in accuracies]
+        assert row(page(*outcomes), "fast")[-1] == f"test ≥ 99.00 %: {verdict}"
+
+
+def test_a_goal_by_fewer_seeds_than_it_asks_for_is_so_far_only(make_outcome):
+    assert row(page(make_outcome()), "fast")[-1] == "test ≥ 99.00 %: reached so far"
 
 
 def test_a_failure_is_shown_and_never_a_figure(make_outcome):

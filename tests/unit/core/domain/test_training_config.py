@@ -164,14 +164,24 @@ def test_the_papers_criterion_takes_labels_as_they_are():
     assert list(faults_of(raw)) == ["/config/label_smoothing"]
 
 
-def test_the_papers_architecture_brings_its_own_squashing_and_start():
-    config = resolve({"architecture": "lenet5-1998"}, resolve({"architecture": "lenet5"}).plain())
-    assert (config.pooling, config.init, config.normalize, config.dense) == (
-        "subsampling",
-        "lecun_1998",
-        "lecun_1998",
-        (84,),
-    )
+@pytest.mark.parametrize("base", [None, {}, {"preset": "lenet5-sigmoid"}, {"architecture": "lenet5"}])
+def test_the_papers_architecture_brings_its_own_over_a_preset_and_a_base(base):
+    config = resolve({"architecture": "lenet5-1998"}, base if base is None else resolve(base).plain())
+    assert (config.activation, config.pooling, config.dense) == ("scaled_tanh", "subsampling", (84,))
+    assert (config.init, config.normalize) == ("lecun_1998", "lecun_1998")
+
+
+def test_what_is_sent_stands_over_the_papers_architecture():
+    raw = {"architecture": "lenet5-1998", "activation": "relu", "dense": [60]}
+    config = resolve(raw)
+    assert (config.activation, config.dense, config.pooling) == ("relu", (60,), "subsampling")
+    again = resolve({"seed": 3}, config.plain())
+    assert (again.activation, again.dense) == ("relu", (60,))
+
+
+def test_another_architecture_over_the_papers_brings_its_own():
+    config = resolve({"architecture": "lenet5"}, resolve({"architecture": "lenet5-1998"}).plain())
+    assert (config.activation, config.pooling, config.normalize, config.dense) == ("relu", "max", "dataset", (120, 84))
 
 
 @pytest.mark.parametrize(

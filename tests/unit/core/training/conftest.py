@@ -30,6 +30,7 @@ class RecordingObserver:
     told: list = field(default_factory=list)
     epochs: list = field(default_factory=list)
     checkpoints: list = field(default_factory=list)
+    logged: list = field(default_factory=list)
 
     def progress(self, progress):
         self.told.append(progress)
@@ -40,6 +41,9 @@ class RecordingObserver:
     def checkpoint(self, path, *, epoch, batch):
         assert path.is_file()
         self.checkpoints.append((path, epoch, batch))
+
+    def log(self, message):
+        self.logged.append(message)
 
     def command(self):
         self.asked += 1

@@ -66,7 +66,7 @@ def test_every_activation_is_exported(activation, pooling):
 
 
 def test_the_feature_maps_are_those_of_each_convolution():
-    net, model = export({"architecture": "lenet-wide"})
+    net, model = export({"architecture": "lenet-wide", "activation": "relu"})
     pixels = draw(2)
     maps = Predictor(model).feature_maps(pixels)
     assert [part.shape for part in maps] == [(2, 32, 32, 32), (2, 64, 16, 16), (2, 128, 8, 8)]

@@ -58,7 +58,7 @@ def test_squares_of_sure_and_right_answers_are_nothing():
 
 
 def test_the_papers_criterion_is_its_equation_9():
-    distances, labels, j = [[3.0, 25.0, 90.0], [40.0, 22.0, 19.0]], [0, 1], 20.0
+    distances, labels, j = [[0.3, 2.5, 90.0], [4.0, 2.2, 1.9]], [0, 1], 1.0
     expected = [
         own[label] + math.log(math.exp(-j) + sum(math.exp(-distance) for distance in own))
         for own, label in zip(distances, labels, strict=True)

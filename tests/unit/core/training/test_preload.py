@@ -18,6 +18,9 @@ def child(connection, pack, folder):
         def progress(self, progress): pass
         def epoch(self, result): pass
         def checkpoint(self, path, *, epoch, batch): pass
+        def log(self, message):
+            pass
+
         def command(self):
             self.first = self.first or time.perf_counter() - started
 

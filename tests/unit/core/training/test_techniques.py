@@ -1,5 +1,6 @@
 """What each option changes in a whole training: an effect that must show."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,9 +11,11 @@ from safetensors.torch import load_file
 
 from core.datasets.packs import Pack
 from core.inference.predictor import Predictor
-from core.training import trainer
-from core.training.engines import Step
+from core.training import torch_engine, trainer
+from core.training.engines import Choice, Step
 from core.training.trainer import Training
+
+RESUMED = {"architecture": "lenet5-bn", "dropout": 0.3, "augmentation": "light", "early_stopping": {"patience": 3}}
 
 
 @pytest.fixture
@@ -133,3 +136,91 @@ def test_a_training_by_squares_exports_the_softmax_as_probabilities(run, pack_pa
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
     expected = -np.log(shares[np.arange(len(positions)), pack.labels[positions]]).mean()
     assert result.metrics.test_loss == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_half_precision_trains_and_is_looked_at_and_exported_in_full(run, pack_path, read_weights, same_bits):
+    options = {"architecture": "lenet5-bn", "epochs": 3}
+    full, half = (run({**options, "precision": name}) for name in ("fp32", "bf16"))
+    assert half[0].metrics.test_accuracy > 0.9
+    weights = read_weights(half[2]["model.pth"])
+    assert not same_bits(weights, read_weights(full[2]["model.pth"]))
+    assert {weight.dtype for weight in weights.values()} == {torch.float32, torch.int64}
+    pack = Pack.open(pack_path)
+    positions = pack.indices("test")
+    shares = Predictor.open(half[2]["model.onnx"]).predict(pack.pixels[positions])
+    expected = -np.log(shares[np.arange(len(positions)), pack.labels[positions]]).mean()
+    assert half[0].metrics.test_loss == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_half_precision_works_where_the_net_is_not_lowered(run):
+    result, _, _ = run({"architecture": "lenet-wide", "precision": "bf16", "epochs": 2})
+    assert result.metrics.test_accuracy > 0.9
+
+
+def test_a_short_training_is_not_probed(run, monkeypatch):
+    monkeypatch.setattr(torch_engine, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(torch_engine, "choose_precision", lambda _: pytest.fail("a probe"))
+    _, observer, files = run({"precision": "auto"})
+    assert observer.logged == ["Computes in fp32: so short a training is not worth a choice."]
+    assert json.loads(files["config.json"].read_text())["precision"] == "fp32"
+
+
+def test_a_device_without_half_precision_is_not_probed(make_job, make_observer, monkeypatch):
+    monkeypatch.setattr(torch_engine, "has_bfloat16", lambda _: False)
+    monkeypatch.setattr(torch_engine, "_LEAST_WORK", 0)
+    training = Training(make_job({"precision": "auto"}), make_observer())
+    assert training.engine.choice.precision == "fp32"
+    assert "has no bfloat16" in training.engine.choice.reason
+
+
+@pytest.fixture
+def let_probe_say(monkeypatch):
+    """Let every training be probed, and the probe, which is run, choose this."""
+
+    def let(precision):
+        def choose(compute):
+            for kind in (torch.float32, torch.bfloat16):
+                assert torch.isfinite(compute(kind, 0)).all()
+                assert not torch.equal(compute(kind, 0), compute(kind, 1))
+            return Choice(precision, "the test says so")
+
+        monkeypatch.setattr(torch_engine, "_LEAST_WORK", 0)
+        monkeypatch.setattr(torch_engine, "has_bfloat16", lambda _: True)
+        monkeypatch.setattr(torch_engine, "choose_precision", choose)
+
+    return let
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_auto_chooses_is_told_and_trains_as_if_it_were_named(
+    run, read_weights, same_bits, let_probe_say, precision
+):
+    options = {"architecture": "lenet5-bn", "dropout": 0.3, "augmentation": "light", "ema": 0.9}
+    named = run({**options, "precision": precision})[2]
+    let_probe_say(precision)
+    _, observer, files = run({**options, "precision": "auto"})
+    assert same_bits(read_weights(files["model.pth"]), read_weights(named["model.pth"]))
+    assert observer.logged == [f"Computes in {precision}: the test says so."]
+    assert json.loads(files["config.json"].read_text())["precision"] == precision
+    provenance = Predictor.open(files["model.onnx"]).metadata.provenance
+    assert (provenance["precision"], provenance["precision_reason"]) == (precision, "the test says so")
+
+
+def test_a_resumed_training_computes_as_its_first_attempt_chose(
+    run, make_observer, read_weights, same_bits, let_probe_say
+):
+    options = {**RESUMED, "precision": "auto"}
+    let_probe_say("bf16")
+    _, _, whole = run(options)
+    _, paused, _ = run(options, observer=make_observer(command_at=10))
+    let_probe_say("fp32")
+    result, later, files = run(options, resume_from=paused.checkpoints[-1][0])
+    assert later.logged == ["Computes in bf16: an earlier attempt has chosen it."]
+    assert same_bits(read_weights(files["model.pth"]), read_weights(whole["model.pth"]))
+    assert result.exact_resume
+
+
+def test_a_resume_on_another_processor_is_not_called_exact(run, make_observer, monkeypatch):
+    _, paused, _ = run(observer=make_observer(command_at=3))
+    monkeypatch.setattr(trainer, "name_processor", lambda: "another")
+    assert not run(resume_from=paused.checkpoints[-1][0])[0].exact_resume

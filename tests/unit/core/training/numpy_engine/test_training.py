@@ -217,6 +217,7 @@ class Observer:
     def progress(self, progress): pass
     def epoch(self, result): pass
     def checkpoint(self, path, *, epoch, batch): pass
+    def log(self, message): pass
     def command(self): pass
 
 
