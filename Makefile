@@ -6,7 +6,8 @@ RUN := $(BIN)/python -m
 export PYTHONNOUSERSITE := 1
 # What `make test` runs, and how: make test SUITES=tests/unit PYTEST_OPTIONS="-k lease"
 SUITES ?= tests
-PYTEST_OPTIONS ?=
+# A worker a core; the tests of one file stay together, for they share what they start.
+PYTEST_OPTIONS ?= -n auto --dist loadfile
 
 # Which trainings, and for how long: make tables TABLES_OPTIONS="--datasets mnist --budget-minutes 60"
 TABLES_OPTIONS ?=
