@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.command import end_in_order
 from bench.page import render
 from bench.records import read, replace
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all where none is named")
     parser.add_argument("--quick", action="store_true", help="few and small measurements; nothing is written")
     options = parser.parse_args()
+    end_in_order()
     if unknown := set(options.names) - set(BENCHES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     failed = [name for name in options.names or BENCHES if not _ask(name, quick=options.quick)]
@@ -40,10 +42,20 @@ def _ask(name: str, *, quick: bool) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "figures.jsonl"
         command = [sys.executable, "-m", f"bench.{name}", "--json", str(found), *(["--quick"] if quick else [])]
-        passed = subprocess.run(command, check=False).returncode == 0
+        passed = _run(command) == 0
         if passed and not quick:
             replace(RECORDS, read(found), of=name)
     return passed
+
+
+def _run(command: list[str]) -> int:
+    """Run a command to its end, also where this program is asked to end: then it is asked too, and waited for."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            raise
 
 
 if __name__ == "__main__":

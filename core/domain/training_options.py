@@ -197,7 +197,7 @@ class Augmentation(Options):
 
 
 class Sampling(Options):
-    """Which training images an epoch takes."""
+    """Which training images an epoch takes; validation and test images stay as they are."""
 
     balance: Annotated[
         Literal["none", "oversample", "undersample", "class_weights"], Field(description="How rare classes are helped.")
@@ -265,7 +265,13 @@ class TrainingConfig(Options):
     scheduler: Scheduler = Constant(name="constant")
     loss: Annotated[
         Literal["cross_entropy", "mse_one_hot", "map"],
-        Field(description="What is made small; map is the criterion of lenet5-1998's paper (equation 9)."),
+        Field(
+            description=(
+                "What is made small: cross-entropy; the squared distance of the probabilities from 1 for the class "
+                "and 0 for the others; or, as map, the criterion of lenet5-1998's paper (equation 9). Validation and "
+                "test losses are cross-entropy in any case."
+            )
+        ),
     ] = "cross_entropy"
     label_smoothing: Annotated[
         float, Field(ge=0, le=0.5, description="Share of each label that goes to all classes alike.")
@@ -297,7 +303,13 @@ class TrainingConfig(Options):
     ] = "torch"
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="Where it computes.")] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Field(description="Numbers to compute in; auto decides by the machine.")
+        Literal["auto", "fp32", "bf16"],
+        Field(
+            description=(
+                "Numbers that training steps compute in. auto tries both on the machine, takes bf16 where it is "
+                "clearly faster and as good, and records what it took; name one to repeat a training to the bit."
+            )
+        ),
     ] = "auto"
     checkpoint_every: Annotated[
         int, Field(ge=1, le=1000, description="Epochs between checkpoints; at least every 60 s in any case.")
