@@ -212,7 +212,7 @@ def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> N
     """
     derived = derive_seed(seed, purpose, epoch, batch)
     torch.default_generator.manual_seed(derived)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.cuda.manual_seed_all(derived)
 
 
