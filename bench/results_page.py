@@ -2,9 +2,8 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from bench.cells import DATASETS, Cell, Outcome
+from bench.cells import DATASETS, GOALS, Cell, Goal, Outcome
 
 _COMMAND = "make tables"
 _HEAD = f"""# Results
@@ -14,60 +13,22 @@ _HEAD = f"""# Results
 Every recipe, trained with several seeds through the platform's own queue, one training at a time. Accuracy and loss
 are those of the test split, which is looked at once, at the end of a training; a part of the training images
 validates (a tenth, unless the recipe says otherwise). Means over the seeds, with the least and the most; "so far" is
-said of fewer than three. "not yet run" is what it says: the command goes on where it was left, and `--datasets`,
-`--recipes`, `--seeds` and `--budget-minutes` choose what it runs. Seconds count the whole
-training, its start and its files; a machine that does other things too makes them longer.
+said of fewer seeds than a row is to have. "not yet run" is what it says: the command goes on where it was left, and
+`--datasets`, `--recipes`, `--seeds` and `--budget-minutes` choose what it runs. Seconds count the whole training, its
+start and its files; a machine that does other things too makes them longer.
 
     LENET_TEST_DATA=folder-of-real-images {_COMMAND}
 """
-# A mean of fewer says little yet.
-_SEEDS_OF_A_GOAL = 3
 _COLUMNS = ("recipe", "n", "test accuracy", "test loss", "epochs", "seconds", "images/s", "weights", "held to")
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a recipe is held to: the mean of ``what`` must be at least ``bound`` (0–1)."""
-
-    what: str
-    bound: float
-
-    def verdict(self, outcomes: Sequence[Outcome]) -> str:
-        """Return the goal and whether it is reached."""
-        found = [one.val_accuracy if self.what == "val" else one.test_accuracy for one in outcomes]
-        values = [value for value in found if value is not None]
-        if not values:
-            return f"{self.what} ≥ {_percent(self.bound)}: not measured"
-        mean = statistics.mean(values)
-        shown = "reached" if mean >= self.bound else "MISSED"
-        if len(values) < _SEEDS_OF_A_GOAL:
-            shown += " so far"
-        own = f" ({_percent(mean)})" if self.what == "val" else ""
-        return f"{self.what} ≥ {_percent(self.bound)}: {shown}{own}"
-
-
-GOALS: Mapping[tuple[str, str], Goal] = {
-    ("mnist", "lenet5-1998"): Goal("test", 0.9905),
-    ("mnist", "lenet5-1998-distorted"): Goal("test", 0.992),
-    ("mnist", "lenet5-sigmoid"): Goal("val", 0.9872),
-    ("mnist", "lenet5-relu"): Goal("val", 0.9892),
-    ("mnist", "lenet5-relu-max"): Goal("val", 0.9891),
-    ("mnist", "lenet-wide"): Goal("test", 0.9916),
-    ("mnist", "lenet5-modern"): Goal("test", 0.994),
-    ("mnist", "fast"): Goal("test", 0.99),
-    ("mnist", "best"): Goal("test", 0.996),
-    ("cifar10", "lenet5-modern"): Goal("test", 0.7),
-}
-"""What recipes are held to, by dataset and recipe. The classic rows' published figures are of validation."""
 
 
 def write_page(grid: Sequence[Cell], outcomes: Mapping[Cell, Outcome]) -> str:
     """Return the page: a table for each dataset with a row for each recipe of the grid, run or not."""
-    recipes = list(dict.fromkeys(cell.recipe for cell in grid))
     parts = [_HEAD, *_machines(outcomes.values())]
     for dataset in dict.fromkeys(cell.dataset for cell in grid):
         own = [outcome for cell, outcome in outcomes.items() if cell.dataset == dataset]
-        parts.append(f"## {DATASETS[dataset]}\n")
+        recipes = list(dict.fromkeys(cell.recipe for cell in grid if cell.dataset == dataset))
+        parts.append(f"## {DATASETS[dataset].title}\n")
         if any(not outcome.error for outcome in own):
             parts.append(f"![Test error and seconds of every recipe](results-{dataset}.svg)\n")
         parts.append("\n".join(_table(dataset, recipes, own)) + "\n")
@@ -102,9 +63,23 @@ def _row(dataset: str, recipe: str, outcomes: Sequence[Outcome]) -> str:
         _spread([one.seconds for one in run], lambda value: f"{value:.0f}"),
         _spread([one.images_per_second for one in run], lambda value: f"{value:,.0f}"),
         f"{run[0].parameters:,}",
-        goal.verdict(run) if goal else "",
+        _judge(goal, run) if goal else "",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _judge(goal: Goal, outcomes: Sequence[Outcome]) -> str:
+    """Return the goal and whether it is reached."""
+    found = [one.val_accuracy if goal.what == "val" else one.test_accuracy for one in outcomes]
+    values = [value for value in found if value is not None]
+    if not values:
+        return f"{goal.what} ≥ {_percent(goal.bound)}: not measured"
+    mean = statistics.mean(values)
+    shown = "reached" if mean >= goal.bound else "MISSED"
+    if len(values) < goal.seeds:
+        shown += " so far"
+    own = f" ({_percent(mean)})" if goal.what == "val" else ""
+    return f"{goal.what} ≥ {_percent(goal.bound)}: {shown}{own}"
 
 
 def _spread(values: Sequence[float | None], show: Callable[[float], str]) -> str:

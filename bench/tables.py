@@ -1,4 +1,4 @@
-"""Trains every recipe on MNIST, Fashion-MNIST and CIFAR-10 through the platform's queue and writes the tables of docs.
+"""Trains every recipe on real images through the platform's queue and writes the tables of docs.
 
 ``python -m bench.tables`` goes on where it was left: each finished training is a line of ``docs/results.jsonl``, which
 stands beside the page, so that another checkout goes on too.
@@ -26,13 +26,12 @@ from core.domain.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, RECORDS = "results.md", "results.jsonl"
-_SEEDS = (0, 1, 2)
 _PATIENCE_SECONDS = 4 * 3600.0
 
 
 def find_datasets(data: Path, names: Sequence[str]) -> list[str]:
     """Return those of ``names`` whose files are in the folder of real images."""
-    return [name for name in names if _source(data, name).exists()]
+    return [name for name in names if (data / DATASETS[name].file).exists()]
 
 
 def run_cells(
@@ -80,19 +79,16 @@ def write_docs(docs: Path, grid: Sequence[Cell], outcomes: dict[Cell, Outcome]) 
     for dataset in DATASETS:
         own = [outcome for cell, outcome in outcomes.items() if cell.dataset == dataset and not outcome.error]
         if own:
-            (docs / f"results-{dataset}.svg").write_text(draw_plot(DATASETS[dataset], own), encoding="utf-8")
+            (docs / f"results-{dataset}.svg").write_text(draw_plot(DATASETS[dataset].title, own), encoding="utf-8")
     (docs / PAGE).write_text(write_page(grid, outcomes), encoding="utf-8")
 
 
-def _source(data: Path, name: str) -> Path:
-    return data / "cifar10-jpg.zip" if name == "cifar10" else data / name / "train-images-idx3-ubyte.gz"
-
-
 def _make_archive(data: Path, name: str, folder: Path) -> Path:
-    if name == "cifar10":
-        return _source(data, name)
+    source = data / DATASETS[name].file
+    if source.suffix == ".zip":
+        return source
     target = folder / f"{name}.zip"
-    write_zip(data / name, target)
+    write_zip(source.parent, target)
     return target
 
 
@@ -113,7 +109,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__.partition("\n")[0])
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--recipes", nargs="+", choices=PRESETS, default=list(PRESETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(_SEEDS))
+    parser.add_argument("--seeds", nargs="+", type=int, help="as many as each row is to have, if not said")
     parser.add_argument("--budget-minutes", type=float, help="begin no training after so long; 0 only writes the page")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of the training")
     parser.add_argument("--data", type=Path, default=os.environ.get("LENET_TEST_DATA"), help="folder of real images")
@@ -137,7 +133,7 @@ def main() -> None:
                 _run(cells, file, data, budget_seconds=budget, threads=options.threads)
     finally:
         outcomes = read_outcomes(file)
-        write_docs(options.docs, make_grid(DATASETS, PRESETS, _SEEDS), outcomes)
+        write_docs(options.docs, make_grid(DATASETS, PRESETS), outcomes)
         print(f"{len(outcomes)} trainings in {options.docs / PAGE}")
 
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 from bench.cells import Cell, find_missing, keep_outcome, make_grid, read_outcomes
@@ -43,3 +44,15 @@ def test_another_versions_recipe_of_the_same_name_is_another_training(tmp_path, 
 def test_the_digest_tells_seeds_and_recipes_apart():
     digests = {cell.digest for cell in make_grid(["mnist"], ["fast", "best"], [0, 1])}
     assert len(digests) == 4
+
+
+def test_a_row_has_as_many_seeds_as_its_goal_asks_for_and_photos_train_the_default_alone():
+    grid = make_grid(["mnist", "sign-digits"], ["lenet5-modern", "best", "lenet-wide"])
+    rows = Counter((cell.dataset, cell.recipe) for cell in grid)
+    assert rows == {
+        ("mnist", "lenet5-modern"): 3,
+        ("mnist", "best"): 5,
+        ("mnist", "lenet-wide"): 3,
+        ("sign-digits", "lenet5-modern"): 5,
+    }
+    assert [cell.seed for cell in grid] == sorted(cell.seed for cell in grid)
