@@ -13,7 +13,7 @@ PYTEST_OPTIONS ?= -n auto --dist loadfile
 TABLES_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all check format reference lock bench tables clean
+.PHONY: help setup demo up migrate test test-all faults check format reference lock bench tables clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ migrate: setup ## Bring the schema of LENET_DATABASE_URL up to date
 test: setup ## Run the tests, but for those that take minutes
 	@$(RUN) pytest $(SUITES) -m "not slow" $(PYTEST_OPTIONS)
 
-test-all: setup ## Run every test
-	@$(RUN) pytest $(SUITES) $(PYTEST_OPTIONS)
+test-all: setup ## Run every test but for the fault suite's long part
+	@$(RUN) pytest $(SUITES) -m "not long" $(PYTEST_OPTIONS)
+
+faults: setup ## Kill, freeze and poison a real platform, and check that nothing is lost (minutes)
+	@$(RUN) pytest tests/chaos -m "chaos and not long" $(PYTEST_OPTIONS)
 
 check: setup ## Lint, check the format, the types and the layers
 	@$(RUN) ruff check .

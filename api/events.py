@@ -72,7 +72,11 @@ class Follower:
             rows: list[_Change] = [*jobs.list_epochs(session, job.id), *jobs.list_transitions(session, job.id)]
             # Read after its history, so that no event shows a job that is older than the event.
             job = jobs.get_job(session, self._tenant_id, self._job_id)
-            shape = shape_job(job, jobs_ahead=jobs.count_jobs_ahead(session, job))
+            shape = shape_job(
+                job,
+                jobs_ahead=jobs.count_jobs_ahead(session, job),
+                status_reason=jobs.explain_status(session, job),
+            )
         return self._list_new(shape, _shape_history(rows, shape))
 
     def _list_new(self, job: Job, history: list[Event]) -> list[Event]:

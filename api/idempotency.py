@@ -14,6 +14,7 @@ from api.answers import to_json
 from api.auth import principal
 from api.ports import ports
 from api.schemas.base import Creation
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.errors import ConflictError
 from core.services import idempotency
@@ -71,7 +72,9 @@ def _create(headers: Creation, content: bytes, work: Callable[[Session], Created
         if key is not None:
             kept = to_json(created.kept or created.shape)
             idempotency.remember(session, tenant_id, key, Answer(created.status, kept, created.location))
+    reach("api.commit_before_publish")
     ports().outbox.post(created.wake_ups)
+    reach("api.publish_before_reply")
     return Answer(created.status, to_json(created.shape), created.location)
 
 

@@ -4,6 +4,7 @@ The first process only listens and forks. It imports nothing of the application:
 imported, as ONNX Runtime does, hangs or crashes in a forked copy.
 """
 
+import argparse
 import logging
 import os
 import socket
@@ -109,6 +110,11 @@ def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Serve by the environment's settings and return the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m api.server",
+        description="Serve the HTTP API until a signal ends it.",
+        epilog="Where it listens and what it uses are settings: variables of the environment, see docs/reference.",
+    ).parse_args()
     try:
         serve(Settings())
     except ListenError as error:

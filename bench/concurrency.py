@@ -11,37 +11,35 @@ from pathlib import Path
 
 from bench.command import run_command
 from bench.figures import Figure, Goal, Sample, alternate, divide
-from bench.mnist import TRAIN_IMAGES, make_archive, make_torchvision_root
+from bench.mnist import count_trained, make_archive, make_torchvision_root
 from bench.platform import LENET5, UNDISTURBED, Platform, open_platform, seconds_of
 from bench.programs import ask_programs
 from client.types import Dataset
 
-_HELD_OUT = 0.1
 _MANY = 8
 
 
 def measure(quick: bool) -> Iterator[Figure]:
     """Yield the speeds and their ratios."""
-    limit = 6000 if quick else TRAIN_IMAGES
-    epochs, rounds = (2, 1) if quick else (1, 5)
+    limit = 3000 if quick else 30_000
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         archive = make_archive(folder / "mnist.zip", limit=limit)
         root = make_torchvision_root(folder / "torchvision")
-        images = round(limit * (1 - _HELD_OUT)) * epochs
+        images = count_trained(limit)
         # By default there are as many slots as cores, and the rest waits; eight slots are the harder case.
         with open_platform(**UNDISTURBED) as usual, open_platform(**UNDISTURBED, worker_slots=_MANY) as crowded:
-            ours, theirs = _Side(usual, archive, images, epochs), _Side(crowded, archive, images, epochs)
+            ours, theirs = _Side(usual, archive, images), _Side(crowded, archive, images)
             found = alternate(
                 {
                     "one": lambda: ours.speed(1),
                     "two": lambda: ours.speed(2),
                     "eight": lambda: ours.speed(_MANY),
                     "eight at once": lambda: theirs.speed(_MANY),
-                    "two scripts": lambda: _script_speed(root, 2, images=1500 if quick else 6000),
-                    "eight scripts": lambda: _script_speed(root, _MANY, images=300 if quick else 1500),
+                    "two scripts": lambda: _script_speed(root, 2, images=256 if quick else 6000),
+                    "eight scripts": lambda: _script_speed(root, _MANY, images=64 if quick else 1000),
                 },
-                rounds=rounds,
+                rounds=1 if quick else 5,
             )
     yield from _figures(found)
 
@@ -49,12 +47,12 @@ def measure(quick: bool) -> Iterator[Figure]:
 class _Side:
     """A platform with the data set in it, warm."""
 
-    def __init__(self, platform: Platform, archive: Path, images: int, epochs: int) -> None:
+    def __init__(self, platform: Platform, archive: Path, images: int) -> None:
         self._platform = platform
         self._dataset: Dataset = platform.upload(archive)
         self._images = images
-        self._config = {**LENET5, "epochs": epochs}
-        platform.train(self._dataset, {**LENET5, "epochs": 1})
+        self._config = {**LENET5, "epochs": 1}
+        platform.train(self._dataset, self._config)
 
     def speed(self, jobs: int) -> float:
         """Return the images a second of ``jobs`` submitted together."""

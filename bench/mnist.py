@@ -8,9 +8,8 @@ from pathlib import Path
 
 from bench.mnist_zip import write_zip
 
-TRAIN_IMAGES = 60_000
-TRAINED_IMAGES = 54_000
-"""Images of an epoch: a tenth is held out for validation."""
+_HELD_OUT = 0.1
+"""What the product holds out for validation by default."""
 
 
 def find_folder() -> Path:
@@ -25,6 +24,11 @@ def make_archive(target: Path, *, limit: int | None = None) -> Path:
     """Write a ZIP of PNG files, at most ``limit`` of each split, and return its path."""
     write_zip(find_folder(), target, limit=limit)
     return target
+
+
+def count_trained(limit: int) -> int:
+    """Return how many images an epoch of a job has on an archive of at most ``limit`` images of each split."""
+    return round(limit * (1 - _HELD_OUT))
 
 
 def make_torchvision_root(root: Path) -> Path:

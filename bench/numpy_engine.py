@@ -17,17 +17,17 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from bench.command import run_command  # noqa: E402 - after the line above
 from bench.figures import Figure, Goal, alternate, divide, speeds  # noqa: E402 - likewise
+from bench.noise_pack import CLASSES, write_noise_pack  # noqa: E402 - likewise
 
 _CONFIG = {"preset": "lenet5-relu-max", "color_mode": "grayscale", "epochs": 1}
 _IMAGES = 4096
 _BATCHES = (32, 64, 128)
-_CLASSES = 10
 
 
 def measure(quick: bool) -> Iterator[Figure]:
     """Yield ratios and speeds for each batch size."""
     with tempfile.TemporaryDirectory() as folder:
-        pack = write_pack(Path(folder) / "pack")
+        pack = write_noise_pack(Path(folder) / "pack", images=_IMAGES)
         for batch in _BATCHES:
             yield from _measure_batch(pack, batch, steps=10 if quick else 100, rounds=3 if quick else 11)
 
@@ -58,24 +58,6 @@ def _time(step: Callable[[int], None], steps: int) -> Callable[[], float]:
     return run
 
 
-def write_pack(path: Path) -> Path:
-    """Write a pack of noise: a step takes as long whatever the images show."""
-    import numpy as np
-
-    from core.datasets.packs import PackWriter
-
-    generator = np.random.default_rng(0)
-    writer = PackWriter(path, image_size=32, color_mode="grayscale")
-    writer.append(generator.integers(0, 256, (_IMAGES, 32, 32, 1), np.uint8))
-    writer.finish(
-        labels=generator.integers(0, _CLASSES, _IMAGES, np.int32),
-        splits=np.zeros(_IMAGES, np.uint8),
-        paths=[""] * _IMAGES,
-        classes=[str(number) for number in range(_CLASSES)],
-    )
-    return path
-
-
 def open_ours(engine: str, path: Path, batch: int) -> Callable[[int], None]:
     """Return what takes one step of ours, on another batch of the pack each time."""
     from core.datasets.packs import Pack
@@ -104,16 +86,16 @@ def open_resident_torch(batch: int) -> Callable[[int], None]:
     from core.training.nets import build_net
 
     torch.set_num_threads(1)
-    net = build_net(layers(resolve(_CONFIG), classes=_CLASSES), (1, 32, 32))
+    net = build_net(layers(resolve(_CONFIG), classes=CLASSES), (1, 32, 32))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this form out
     images = torch.randn(batch, 1, 32, 32).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(_CLASSES, (batch,))
+    labels = torch.randint(CLASSES, (batch,))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
 
     def step(_: int) -> None:
         loss = functional.cross_entropy(net(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
 
     return step

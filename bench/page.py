@@ -9,9 +9,10 @@ from bench.records import Record
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench`; the figures themselves are in `benchmarks.jsonl` beside this page. `python -m bench NAME`
-measures one benchmark anew and rewrites both; `LENET_TEST_DATA` must name the folder of real images (`mnist/*.gz` in
-it).
+Written by `make bench`, which takes about half an hour; the figures themselves are in `benchmarks.jsonl` beside this
+page. `python -m bench NAME` measures one benchmark anew and rewrites both; `LENET_TEST_DATA` must name the folder of
+real images (`mnist/*.gz` and `cifar10-jpg.zip` in it). With `--quick` it only shows that the benchmark works: what it
+then says is no measurement.
 
 Each ratio is taken within one run: its two sides alternate, and it is the ratio of each round that is listed, by its
 median and its least and greatest value. Figures from different runs, or different machines, are not to be compared. The

@@ -12,13 +12,14 @@ from typing import Any
 import psutil
 
 from client.sdk import Client
-from client.types import Dataset, Job
+from client.types import Dataset, Epoch, Job
 from demo.platform import running_platform
 
 _PATIENCE_SECONDS = 1800.0
 
 LENET5: Mapping[str, Any] = {
     "architecture": "lenet5",
+    "activation": "relu",
     "optimizer": {"name": "adam", "learning_rate": 1e-3},
     "scheduler": {"name": "constant"},
     "augmentation": "none",
@@ -26,6 +27,8 @@ LENET5: Mapping[str, Any] = {
 }
 """The training that `bench.peers.plain_script` does too, as a config."""
 
+WIDE: Mapping[str, Any] = {**LENET5, "architecture": "lenet-wide"}
+"""Likewise, of its wide net."""
 
 UNDISTURBED: Mapping[str, str | int] = {"worker_nice": 0}
 """Settings for measuring trainings: what else may run on the machine shall not go before them.
@@ -55,8 +58,19 @@ class Platform:
     data: Path
 
     def upload(self, archive: Path) -> Dataset:
-        """Upload an archive and return the dataset once it is ready."""
-        return self.client.datasets.wait(self.client.datasets.upload(archive).id, timeout_seconds=_PATIENCE_SECONDS)
+        """Upload an archive and return the dataset once it is ready; raises `BenchError` where it never will be."""
+        return self.await_ready(self.client.datasets.upload(archive).id)
+
+    def await_ready(self, dataset_id: str, *, every_seconds: float = 0.02) -> Dataset:
+        """Return a dataset once it is ready; raises `BenchError` where it never will be."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (dataset := self.client.datasets.get(dataset_id)).status == "processing":
+            if time.monotonic() > deadline:
+                raise BenchError(f"{dataset_id} is still being read")
+            time.sleep(every_seconds)
+        if dataset.status != "ready":
+            raise BenchError(f"{dataset_id} is {dataset.status}: {dataset.error.sentence if dataset.error else ''}")
+        return dataset
 
     def train(self, dataset: Dataset, config: Mapping[str, Any], *, jobs: int = 1) -> list[Job]:
         """Submit the same training ``jobs`` times at once, and return the jobs once all have succeeded."""
@@ -84,11 +98,25 @@ class Platform:
     def processes(self, *words: str) -> list[psutil.Process]:
         """Return the platform's processes whose command line has every one of ``words``."""
         below = psutil.Process().children(recursive=True)
-        return [process for process in below if all(any(word in part for part in process.cmdline()) for word in words)]
+        return [process for process in below if _has(process, words)]
+
+    def trainers(self) -> list[psutil.Process]:
+        """Return the processes that train on a processor: they are forked from one that has their command line."""
+        forked = self.processes("forkserver")
+        servers = {process.pid for process in forked}
+        return [process for process in forked if process.ppid() in servers]
 
     def api_processes(self) -> list[psutil.Process]:
         """Return the API's processes: gunicorn's master and what answers."""
         return self.processes("api.server")
+
+
+def _has(process: psutil.Process, words: Sequence[str]) -> bool:
+    try:
+        parts = process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+    return all(any(word in part for part in parts) for word in words)
 
 
 @contextmanager
@@ -115,3 +143,11 @@ def seconds_of(jobs: Sequence[Job]) -> float:
     if not len(begun) == len(ended) == len(jobs):
         raise BenchError("not every job has ended")
     return (max(ended) - min(begun)).total_seconds()
+
+
+def epoch_seconds(epochs: Sequence[Epoch]) -> list[float]:
+    """Return the seconds of each epoch: its training, and the look at the validation images that ends it."""
+    seconds = [epoch.seconds for epoch in epochs if epoch.seconds]
+    if not seconds or len(seconds) != len(epochs):
+        raise BenchError("an epoch has no time")
+    return seconds

@@ -12,18 +12,15 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from bench.command import run_command
 from bench.figures import Figure, Goal, Sample, alternate, collect, divide, speeds
+from bench.memory import PeakWatch, add_up, resident_bytes
 from bench.platform import BenchError, Platform, open_platform
 
 _BUCKET, _ACCESS_KEY, _SECRET_KEY = "lenet", "bench", "only-for-benchmarks"
@@ -131,38 +128,11 @@ def _listens(port: int) -> bool:
         return False
 
 
-@dataclass
-class _MemoryWatch:
-    """Samples the sum of some processes' resident memory; the most of it is kept."""
-
-    processes: list[psutil.Process]
-    most_bytes: int = 0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Sample while the block runs."""
-        ended = threading.Event()
-        thread = threading.Thread(target=self._sample, args=(ended,))
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def resident_bytes(self) -> int:
-        """Return the sum at this moment."""
-        return sum(process.memory_info().rss for process in self.processes)
-
-    def _sample(self, ended: threading.Event) -> None:
-        while not ended.wait(_SAMPLED_EVERY_SECONDS):
-            self.most_bytes = max(self.most_bytes, self.resident_bytes())
-
-
 def _upload(platform: Platform, archive: Path, rises: list[float]) -> float:
     """Return the seconds of an upload; what it left is gone when the next one comes."""
-    watch = _MemoryWatch(platform.api_processes())
-    before = watch.resident_bytes()
+    processes = platform.api_processes()
+    before = add_up(processes, resident_bytes)
+    watch = PeakWatch(lambda: add_up(processes, resident_bytes), every_seconds=_SAMPLED_EVERY_SECONDS)
     with watch.running():
         seconds = _curl(
             archive,
@@ -170,7 +140,7 @@ def _upload(platform: Platform, archive: Path, rises: list[float]) -> float:
             *("-X", "POST", "-H", "Content-Type: application/zip", "-H", f"Authorization: Bearer {platform.key}"),
             status="202",
         )
-    rises.append(max(0, watch.most_bytes - before) / 2**20)
+    rises.append((watch.peak - before) / 2**20)
     _forget(platform)
     return seconds
 

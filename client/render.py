@@ -175,6 +175,7 @@ def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
         "dataset": job.dataset_id,
         "status": status(job.status),
         "jobs ahead": job.jobs_ahead if job.status == "queued" else None,
+        "waits because": job.status_reason,
         "attempt": job.attempt,
         "epoch": epochs_done(job),
         "train accuracy": percent(metrics.train_accuracy) if metrics else None,
@@ -207,6 +208,7 @@ def progress_line(job: Job) -> str:
         f"validation accuracy {validation}" if validation else None,
         f"test accuracy {test}" if test else None,
         f"{_left(job)} left" if _left(job) else None,
+        job.status_reason,
         f"error {job.error.code}: {job.error.sentence}" if job.error else None,
     ]
     return plain("  ".join(filter(None, words)))
@@ -298,10 +300,10 @@ def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
 def worker_table(workers: Sequence[Worker]) -> RenderableType:
     """Return the worker pool."""
     return _table(
-        ["worker", "host", "role", "device", "busy", "slots", "busy with", "last heartbeat"],
+        ["worker", "host", "role", "device", "engines", "busy", "slots", "busy with", "last heartbeat"],
         [
             [
-                *(one.name, one.host, one.role, one.device, one.busy, one.slots),
+                *(one.name, one.host, one.role, one.device, ", ".join(one.engines), one.busy, one.slots),
                 ", ".join(one.busy_jobs),
                 moment(one.last_heartbeat_at),
             ]

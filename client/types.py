@@ -147,6 +147,7 @@ class Job(Value):
     parameters: int | None = None
     stop_reason: str | None = None
     jobs_ahead: int | None = None
+    status_reason: str | None = None
     device: str | None = None
     worker: str | None = None
     error: Problem | None = None
@@ -283,6 +284,7 @@ class Worker(Value):
     host: str | None = None
     role: str | None = None
     device: str | None = None
+    engines: list[str] = []
     slots: int | None = None
     busy: int | None = None
     busy_jobs: list[str] = []

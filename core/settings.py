@@ -82,7 +82,8 @@ class Settings(BaseSettings):
         default_factory=_cores
     )
     worker_threads: Annotated[
-        int | None, Field(ge=1, description="Torch threads of each slot. Unset: its share of the cores.")
+        int | None,
+        Field(ge=1, description="Threads of each slot, for either engine. Unset: its share of the cores."),
     ] = None
     worker_device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="What this host trains on.")] = "auto"
     worker_nice: Annotated[int, Field(ge=0, le=19, description="Niceness of trainings and decoding.")] = 10
@@ -121,5 +122,5 @@ class Settings(BaseSettings):
 
     @cached_property
     def threads_per_slot(self) -> int:
-        """Return the torch threads of each slot: the slots' sum never exceeds the cores."""
+        """Return the threads of each slot: the slots' sum never exceeds the cores."""
         return self.worker_threads or max(1, _cores() // self.worker_slots)

@@ -1,5 +1,6 @@
 """Fixtures that every suite may use: real services started for the session, and the rule for what is missing."""
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -134,6 +135,27 @@ def test_data() -> Path:
     folder = Path(named or "")
     _require(folder.is_dir(), "the folder that LENET_TEST_DATA names is not there")
     return folder
+
+
+@pytest.fixture
+def share_gpu() -> Iterator[None]:
+    """Use the GPU beside the tests of other processes."""
+    with _holding_gpu(fcntl.LOCK_SH):
+        yield
+
+
+@pytest.fixture
+def gpu_alone() -> Iterator[None]:
+    """Use the GPU while no test of another process does, to fill it."""
+    with _holding_gpu(fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _holding_gpu(kind: int) -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / f"lenet-tests-gpu-{os.getuid()}").open("w") as file:
+        fcntl.flock(file, kind)
+        yield
 
 
 @pytest.fixture(scope="session")

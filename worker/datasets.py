@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core import logs
-from core.datasets.packs import digest_of
+from core.datasets.ingest import IngestResult
 from core.datasets.process import run_ingest
 from core.db.engine import transaction
-from core.domain.datasets import LedgerEntry, Manifest
 from core.errors import DatasetRejectedError, LeaseLostError, LenetError
 from core.services.ingest import DatasetClaim, accept_dataset, claim_dataset, reject_dataset, renew_dataset
 from core.storage import keys
@@ -17,7 +16,6 @@ from worker.host import Host
 from worker.lease import Lease
 from worker.slots import Slots
 
-IMAGE_SIZE = 32
 _log = logs.get(__name__)
 
 
@@ -54,21 +52,22 @@ def _lease(host: Host, claim: DatasetClaim) -> Lease:
 def _read(host: Host, claim: DatasetClaim, lease: Lease, folder: Path) -> None:
     try:
         with local_archive(host.store, claim.archive_key, claim.sha256, folder) as archive:
-            manifest = run_ingest(archive, folder, settings=host.settings, on_progress=lambda _: lease.check())
+            result = run_ingest(archive, folder, settings=host.settings, on_progress=lambda _: lease.check())
     except DatasetRejectedError as error:
         _reject(host, claim, error, folder)
     else:
-        _accept(host, claim, manifest, folder)
+        _accept(host, claim, result, folder)
 
 
-def _accept(host: Host, claim: DatasetClaim, manifest: Manifest, folder: Path) -> None:
+def _accept(host: Host, claim: DatasetClaim, result: IngestResult, folder: Path) -> None:
+    manifest = result.manifest
     pack = host.store.put_file(
         keys.pack(
             claim.tenant_id,
             claim.dataset_id,
-            image_size=IMAGE_SIZE,
+            image_size=result.image_size,
             color_mode=manifest.color_mode,
-            digest=digest_of(folder / "pack"),
+            digest=result.digest,
         ),
         folder / "pack",
     )
@@ -81,7 +80,7 @@ def _accept(host: Host, claim: DatasetClaim, manifest: Manifest, folder: Path) -
             manifest=manifest,
             ledger=_ledger(folder),
             pack=pack,
-            image_size=IMAGE_SIZE,
+            image_size=result.image_size,
             preview_key=preview_key,
         )
     _log.info("dataset ready", dataset=claim.dataset_id, images=manifest.images.total)
@@ -93,13 +92,12 @@ def _reject(host: Host, claim: DatasetClaim, error: DatasetRejectedError, folder
     _log.info("dataset rejected", dataset=claim.dataset_id, detail=error.detail)
 
 
-def _ledger(folder: Path) -> Iterator[LedgerEntry]:
+def _ledger(folder: Path) -> Iterator[str]:
+    """Yield the lines of the ledger; there is none where the archive itself was refused."""
     path = folder / "ledger.jsonl"
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield LedgerEntry.model_validate_json(line)
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            yield from lines
 
 
 @contextmanager

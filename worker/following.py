@@ -3,10 +3,13 @@
 import contextlib
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from core.crash_points import reach
 from core.errors import LenetError
 from core.services import progress
 from core.services.claims import Claim, Wishes
@@ -15,12 +18,34 @@ from core.storage import keys
 from core.storage.store import ObjectStore
 from worker.job_writer import JobWriter
 from worker.lease import Lease
+from worker.oom import count_oom_kills
 from worker.trainers import Command, Trainer
 
 _TICK_SECONDS = 0.1
 _WRITE_EVERY_SECONDS = 0.4
 # A trainer that is asked for a checkpoint when the worker stops has this long to write it.
 _PREEMPT_SECONDS = 15.0
+_USUAL_SILENCES = 10
+_SILENCES_KEPT = 101
+
+
+class Silence:
+    """How long a trainer has said nothing, and how long it usually does: a slow training is not a stalled one."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._usual: deque[float] = deque(maxlen=_SILENCES_KEPT)
+
+    def listened(self, seconds: float, *, heard: bool) -> None:
+        """Count time that was spent listening; ``heard`` ends the silence."""
+        self.seconds += seconds
+        if heard:
+            self._usual.append(self.seconds)
+            self.seconds = 0.0
+
+    def longest(self, floor_seconds: float) -> float:
+        """Return the silence that is borne: ten times the usual one, and never less than ``floor_seconds``."""
+        return max(floor_seconds, _USUAL_SILENCES * median(self._usual)) if self._usual else floor_seconds
 
 
 @dataclass
@@ -30,6 +55,7 @@ class Following:
     Attributes:
         outcome: The trainer's last word (``result``, ``paused``, ``failed`` …); ``None`` where it died without one.
         preempted_at: Monotonic time at which it was asked to stop because the worker stops.
+        oom_kills: How many processes this machine's kernel had killed for want of memory when the trainer began.
     """
 
     claim: Claim
@@ -40,9 +66,11 @@ class Following:
     stall_seconds: float
     outcome: dict[str, Any] | None = None
     preempted_at: float | None = None
+    oom_kills: int = field(default_factory=count_oom_kills)
     _asked: set[Command] = field(default_factory=set)
     _latest: dict[str, Any] | None = None
     _written_at: float = 0.0
+    _silence: Silence = field(default_factory=Silence)
 
     def follow(self, trainer: Trainer) -> None:
         """Handle every message until the trainer's end.
@@ -50,8 +78,8 @@ class Following:
         Raises:
             LeaseLostError: The job is no longer held: the trainer must be killed.
         """
-        heard_at = time.monotonic()
         while True:
+            asked_at = time.monotonic()
             try:
                 message = trainer.receive(_TICK_SECONDS)
             except EOFError:
@@ -59,16 +87,18 @@ class Following:
                 self._write_progress(trainer)
                 return
             self.lease.check()
+            # Only time spent listening counts: a store that was slow to take a checkpoint is not the trainer's silence.
+            self._silence.listened(time.monotonic() - asked_at, heard=message is not None)
             if message is not None:
-                heard_at = time.monotonic()
                 self._handle(trainer, message)
             self._write_progress(trainer)
-            self._watch(trainer, silent_seconds=time.monotonic() - heard_at)
+            self._watch(trainer)
 
     def _handle(self, trainer: Trainer, message: dict[str, Any]) -> None:
         match message["type"]:
             case "progress":
                 self._latest = message["progress"]
+                reach("w.epoch_mid")
             case "epoch":
                 self._write_epoch(trainer, message["epoch"], message["metrics"])
             case "checkpoint":
@@ -85,6 +115,7 @@ class Following:
         self._ask(trainer, self.writer.write(lambda session: progress.record_progress(session, self.claim, latest)))
 
     def _write_epoch(self, trainer: Trainer, epoch: dict[str, Any], metrics: dict[str, Any]) -> None:
+        reach("w.epoch_before_progress")
         figures = EpochFigures(**{name: epoch[name] for name in EpochFigures.__dataclass_fields__})
         wishes = self.writer.write(
             lambda session: progress.record_epoch(session, self.claim, figures, progress=self._latest, metrics=metrics)
@@ -98,6 +129,7 @@ class Following:
             self.claim.tenant_id, self.claim.job_id, attempt=self.claim.attempt, epoch=epoch, batch=batch
         )
         stored = self.writer.insist(lambda: self.store.put_file(key, path))
+        reach("w.ckpt_put_before_row")
         replaced = self.writer.write(
             lambda session: progress.record_checkpoint(session, self.claim, stored, epoch=epoch, batch=batch)
         )
@@ -111,10 +143,10 @@ class Following:
             self._asked.add(wish)
             trainer.send(wish)
 
-    def _watch(self, trainer: Trainer, *, silent_seconds: float) -> None:
+    def _watch(self, trainer: Trainer) -> None:
         """End a trainer that stands still, and ask for a checkpoint when this worker is to stop."""
-        if silent_seconds > self.stall_seconds:
-            self.outcome = {"type": "stalled", "detail": f"no sign of progress for {silent_seconds:.0f} s"}
+        if self._silence.seconds > self._silence.longest(self.stall_seconds):
+            self.outcome = {"type": "stalled", "detail": f"no sign of progress for {self._silence.seconds:.0f} s"}
             trainer.kill()
         elif self.closing.is_set() and self.preempted_at is None:
             self.preempted_at = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core import logs
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import IntegrityError, LeaseLostError, LenetError
@@ -16,6 +17,7 @@ from worker.following import Following, delete_objects
 from worker.host import Host
 from worker.job_writer import JobWriter
 from worker.lease import Lease
+from worker.oom import count_oom_kills
 from worker.packs import use_pack
 from worker.slots import Slots
 from worker.starting import Start, Starts
@@ -36,6 +38,7 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
         )
     if claim is None:
         return False
+    reach("w.claim_before_beat")
     slots.enter(claim.job_id)
     try:
         with (
@@ -122,6 +125,7 @@ class JobRun:
             threads=self.host.settings.threads_per_slot,
             resume_from=_text(start.resume_from),
             initial_weights=_text(start.initial_weights),
+            speeds=str(self.host.settings.cache_dir / "speeds"),
         )
         return following, self._follow(following, trainers.take(), order)
 
@@ -156,6 +160,8 @@ class JobRun:
                 self._release(AttemptEnd.PREEMPTED, JobStatus.QUEUED, "the worker stops; the job waits for another")
             case "paused":
                 self._release(AttemptEnd.PAUSED, JobStatus.PAUSED, "paused by the user")
+            case _ if exit_code == -signal.SIGKILL and count_oom_kills() > following.oom_kills:
+                self._lose(AttemptEnd.OUT_OF_MEMORY, "the kernel ended the trainer: memory had run out", exit_code)
             case _ if exit_code == -signal.SIGKILL:
                 self._lose(AttemptEnd.TRAINER_KILLED, "the trainer was ended by SIGKILL from outside", exit_code)
             case _:
@@ -163,6 +169,7 @@ class JobRun:
 
     def _succeed(self, result: dict[str, Any]) -> None:
         artifacts = [self._store_artifact(file) for file in result["files"]]
+        reach("w.final_put_before_commit")
         dropped = self.writer.write(
             lambda session: results.succeed(
                 session,
@@ -174,6 +181,7 @@ class JobRun:
                 exact_resume=result["exact_resume"],
             )
         )
+        reach("w.final_commit_before_exit")
         self.writer.log(f"succeeded after {result['stop_reason']}")
         delete_objects(self.host.store, dropped)
 

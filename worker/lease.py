@@ -40,7 +40,12 @@ class Lease:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise `LeaseLostError` where the lease is lost."""
+        """Raise `LeaseLostError` where the lease is lost.
+
+        The clock is asked here too: a renewal that hangs, or a process that was frozen, notices nothing by itself.
+        """
+        if time.monotonic() - self._renewed_at > self._lease_seconds:
+            self.lost.set()
         if self.lost.is_set():
             raise LeaseLostError("The lease is lost.")
 

@@ -43,6 +43,7 @@ class Presence:
                 device=host.device,
                 slots=self._slots.count,
                 busy=self._slots.busy(),
+                engines=host.engines,
             )
 
     def poll(self) -> None:

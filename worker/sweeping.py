@@ -1,6 +1,7 @@
 """One sweep: what lost workers held goes back, and what waits without a message is announced."""
 
 from core import logs
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.services.sweeper import find_unsent, reap_datasets, reap_jobs
 from worker.host import Host
@@ -17,4 +18,5 @@ def sweep(host: Host) -> None:
     with transaction(host.sessions, read_only=True) as session:
         messages = find_unsent(session, host.sender)
     for message in messages:
+        reach("sweep.update_before_publish")
         host.sender.send(message)

@@ -3,6 +3,7 @@
 from celery import Celery
 
 from core import logs
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.domain import tasks
 from core.errors import LenetError
@@ -25,6 +26,7 @@ def register_tasks(app: Celery, host: Host, slots: Slots) -> None:
 
 def _register_fill(app: Celery, name: str, slots: Slots) -> None:
     def fill(resource_id: str) -> None:  # noqa: ARG001 - the message's body; the next row is whichever SQL says
+        reach("w.receive_before_claim")
         try:
             slots.fill()
         except LenetError as error:

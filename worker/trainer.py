@@ -20,6 +20,13 @@ from core.errors import LenetError
 
 PRELOAD = "core.training.preload"
 _PR_SET_PDEATHSIG = 1
+# What torch's errors say where memory was missing and no kind of error of their own says so: of a processor, of CUDA
+# when it starts or pins memory, and of the libraries that multiply for it.
+_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+_TOO_LITTLE_MEMORY = (
+    "The device has too little memory for this training beside what else runs there; "
+    "a smaller batch_size or image_size needs less."
+)
 
 
 def main(connection: Connection, nice: int) -> None:
@@ -115,16 +122,17 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
                 threads=order["threads"],
                 resume_from=_path(order["resume_from"]),
                 initial_weights=_path(order["initial_weights"]),
+                speeds=_path(order["speeds"]),
             ),
             reporter,
         )
     except LenetError as error:
         reporter.send("failed", code=error.code, detail=error.detail)
     except MemoryError:
-        reporter.send("failed", code="out_of_memory", detail="The training asked for more memory than there is.")
+        reporter.send("failed", code="out_of_memory", detail=_TOO_LITTLE_MEMORY)
     except Exception as error:  # noqa: BLE001 - the process's boundary: whatever it was, the supervisor must hear it
         if _is_out_of_memory(error):
-            reporter.send("failed", code="out_of_memory", detail="The device has too little memory for this training.")
+            reporter.send("failed", code="out_of_memory", detail=_TOO_LITTLE_MEMORY)
         else:
             reporter.send("log", level="error", message=traceback.format_exc())
             reporter.send("crashed", detail=type(error).__name__)
@@ -137,7 +145,9 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")  # Absent where NumPy computes, whose own error is a MemoryError.
-    return (torch is not None and isinstance(error, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
 
 
 def _path(text: str | None) -> Path | None:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
@@ -36,6 +37,7 @@ class Order:
     threads: int
     resume_from: str | None
     initial_weights: str | None
+    speeds: str | None
 
 
 class Trainer:
@@ -49,6 +51,11 @@ class Trainer:
     def pid(self) -> int:
         """Return the process's id, which is its group's too."""
         return self._process.pid or 0
+
+    @property
+    def lives(self) -> bool:
+        """Claim that the process has not ended."""
+        return self._process.is_alive()
 
     def start(self, order: Order) -> None:
         """Hand the order over."""
@@ -66,11 +73,17 @@ class Trainer:
         """Return the next message, or ``None`` where none came in time; raises `EOFError` once it has ended."""
         try:
             if not self._connection.poll(timeout_seconds):
+                self._check_alive()
                 return None
             message: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except ConnectionError as error:
             raise EOFError from error
         return message
+
+    def _check_alive(self) -> None:
+        """Raise `EOFError` where the trainer has ended and another process, its child, still holds the pipe open."""
+        if not self.lives and not self._connection.poll():
+            raise EOFError
 
     def kill(self) -> None:
         """Kill the whole process group."""
@@ -125,13 +138,19 @@ class ForkedTrainers:
 
 
 class SpawnedTrainers:
-    """Trainers for GPUs: one fresh process is always started ahead."""
+    """Trainers for GPUs: one fresh process is always started ahead.
+
+    One thread starts them all and stays: to the kernel, which ends a trainer with its parent, the parent is the thread
+    that has started it, and a job's thread may end while the next trainer waits or trains.
+    """
 
     def __init__(self, *, nice: int) -> None:
         self._context = get_context("spawn")
         self._nice = nice
         self._lock = threading.Lock()
-        self._spare: Trainer | None = self._start()
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainers")
+        self._spare = self._starter.submit(self._start)
+        self._spare.result()  # A worker that can start no trainer does not start.
 
     def _start(self) -> Trainer:
         ours, theirs = self._context.Pipe()
@@ -141,16 +160,19 @@ class SpawnedTrainers:
         return Trainer(process, ours)
 
     def take(self) -> Trainer:
-        """Return the spare and start the next one."""
+        """Return the spare and start the next one; where the spare was killed while it waited, a fresh one."""
         with self._lock:
-            taken = self._spare or self._start()
-            self._spare = self._start()
-        return taken
+            coming, self._spare = self._spare, self._starter.submit(self._start)
+        taken = coming.result()
+        if taken.lives:
+            return taken
+        taken.end()
+        return self._starter.submit(self._start).result()
 
     def close(self) -> None:
-        """End the spare."""
-        with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None:
+        """End the spare; nobody takes a trainer any more."""
+        with contextlib.suppress(OSError):  # It could not be started.
+            spare = self._spare.result()
             spare.kill()
             spare.end()
+        self._starter.shutdown()

@@ -15,16 +15,19 @@ from typing import Literal
 from celery import Celery
 from redis import Redis
 
+from core import logs
 from core.datasets.cache import PackCache
 from core.db.engine import open_sessions
 from core.db.wiring import open_database
 from core.domain import tasks
 from core.domain.engines import ENGINES, EngineName
+from core.domain.placement import choose_queue
 from core.errors import InvalidError
 from core.settings import ENVIRONMENT_PREFIX, Settings
 from core.storage.wiring import open_store
 from worker.celery_app import create_celery
 from worker.datasets import read_next_dataset
+from worker.gpus import find_driver, why_no_gpu
 from worker.host import Host, Role
 from worker.jobs import run_next_job
 from worker.presence import Presence
@@ -33,6 +36,7 @@ from worker.slots import Slots
 from worker.tasks import register_tasks
 from worker.trainers import ForkedTrainers, SpawnedTrainers, TrainerSource
 
+_log = logs.get(__name__)
 _REDIS_SECONDS = 4
 _INGEST_SLOTS = 1
 # The ingest worker sweeps too, beside what fills its slot.
@@ -59,8 +63,8 @@ def build_trainer(settings: Settings) -> Worker:
     trainers = _open_trainers(settings, device)
     app, host = _open_host(settings, "train", device, engines)
     slots = Slots(settings.worker_slots, partial(run_next_job, host, trainers))
-    queue: tasks.Queue = tasks.GPU_QUEUE if device == "cuda" else tasks.CPU_QUEUE
-    return _assemble(app, host, slots, trainers=trainers, queues=(queue,), threads=settings.worker_slots)
+    queues = (choose_queue(device, engines),)
+    return _assemble(app, host, slots, trainers=trainers, queues=queues, threads=settings.worker_slots)
 
 
 def build_ingester(settings: Settings) -> Worker:
@@ -90,16 +94,23 @@ def find_engines() -> tuple[EngineName, ...]:
 
 
 def find_device(settings: Settings, engines: Collection[EngineName]) -> Literal["cpu", "cuda"]:
-    """Return ``cuda`` where the settings or an NVIDIA driver say so, else ``cpu``; torch is not asked.
+    """Return ``cuda`` where the settings say so or there is an NVIDIA driver, and torch can use a GPU, else ``cpu``.
 
     Raises:
-        InvalidError: The settings say ``cuda``, and torch is not installed.
+        InvalidError: The settings say ``cuda``, and torch is not installed or cannot use a GPU.
     """
-    if settings.worker_device == "cuda" and "torch" not in engines:
+    wanted = settings.worker_device
+    if wanted == "cuda" and "torch" not in engines:
         raise InvalidError("The setting worker_device is cuda, which needs torch, and torch is not installed.")
-    if settings.worker_device != "auto":
-        return settings.worker_device
-    return "cuda" if "torch" in engines and Path("/proc/driver/nvidia/version").exists() else "cpu"
+    if wanted == "cpu" or "torch" not in engines or (wanted == "auto" and not find_driver()):
+        return "cpu"
+    reason = why_no_gpu()
+    if reason is None:
+        return "cuda"
+    if wanted == "cuda":
+        raise InvalidError(f"The setting worker_device is cuda, and there is no GPU to use: {reason}.")
+    _log.warning("an NVIDIA driver is here and no GPU to use; this worker trains on the processor", reason=reason)
+    return "cpu"
 
 
 def _open_trainers(settings: Settings, device: str) -> TrainerSource:

@@ -18,6 +18,7 @@ from api.schemas.base import Creation, Page, PageQuery
 from api.schemas.datasets import Dataset, Entry, EntryQuery, UploadQuery, shape_dataset, shape_entries
 from api.schemas.paths import DatasetPath
 from api.uploads import RAW_MEDIA_TYPES, discard_prefix, discard_unless_kept, name_of, open_upload, store_upload
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.db.rows import DatasetRow
 from core.domain.datasets import DatasetStatus
@@ -54,6 +55,7 @@ def upload_dataset(header: Creation, query: UploadQuery) -> Response:
     name = query.name or name_of(upload)
     with discard_unless_kept(tenant_id, dataset_id):
         archive = store_upload(upload, keys.dataset_archive(tenant_id, dataset_id), max_bytes=max_bytes)
+        reach("api.put_before_row")
         given = create(
             header,
             content=archive.sha256.encode(),

@@ -214,4 +214,8 @@ def _get(session: Session, path: JobPath) -> JobRow:
 
 
 def _shape(session: Session, job: JobRow) -> Job:
-    return shape_job(job, jobs_ahead=jobs.count_jobs_ahead(session, job))
+    return shape_job(
+        job,
+        jobs_ahead=jobs.count_jobs_ahead(session, job),
+        status_reason=jobs.explain_status(session, job),
+    )

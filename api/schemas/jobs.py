@@ -146,6 +146,9 @@ class Job(Shape):
     from_job: str | None
     warm_start: bool
     status: JobStatus
+    status_reason: Annotated[
+        str | None, Field(description="Why a queued job cannot begin: no worker that is alive can train it. Else null.")
+    ]
     config: Annotated[dict[str, Any], Field(description="Every option, resolved.")]
     priority: int
     attempt: Annotated[int, Field(description="How often a worker has taken it.")]
@@ -240,7 +243,7 @@ class Plan(Shape):
     estimate: EstimateShape
 
 
-def shape_job(row: JobRow, *, jobs_ahead: int) -> Job:
+def shape_job(row: JobRow, *, jobs_ahead: int, status_reason: str | None) -> Job:
     """Return a job as answers show it."""
     return Job(
         id=row.id,
@@ -251,6 +254,7 @@ def shape_job(row: JobRow, *, jobs_ahead: int) -> Job:
         from_job=row.from_job,
         warm_start=row.warm_start,
         status=JobStatus(row.status),
+        status_reason=status_reason,
         config=row.config,
         priority=row.priority,
         attempt=row.attempt,

@@ -18,6 +18,7 @@ class Worker(Shape):
     host: str
     role: Annotated[str, Field(description="`train` or `ingest`.")]
     device: str
+    engines: Annotated[list[str], Field(description="What it computes trainings with: `torch`, `numpy`.")]
     slots: int
     busy: Annotated[int, Field(description="Slots that work.")]
     busy_jobs: Annotated[list[str], Field(description="Ids of what they work on, as far as it is one's own.")]
@@ -73,6 +74,7 @@ def shape_worker(row: WorkerRow, *, visible: set[str]) -> Worker:
         host=row.host,
         role=row.role,
         device=row.device,
+        engines=row.engines,
         slots=row.slots,
         busy=len(row.busy),
         busy_jobs=[name for name in row.busy if name in visible],

@@ -12,6 +12,8 @@ from core.errors import IntegrityError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PACK, _PART, _LOCK = ".pack", ".part", ".lock"
+# Packs, parts, and the hidden files that a store writes a part to until it is whole.
+_BYTES = (f"*{_PACK}", f"*{_PART}", f".*{_PART}.*")
 
 
 class PackCache:
@@ -81,7 +83,7 @@ class PackCache:
 
     def _measure(self) -> Iterator[tuple[Path, float, int]]:
         """Yield path, time of last use and size of each pack, and of what is left of broken fetches."""
-        for path in [*self._folder.glob("*" + _PACK), *self._folder.glob("*" + _PART)]:
+        for path in [found for pattern in _BYTES for found in self._folder.glob(pattern)]:
             try:
                 about = path.stat()
             except FileNotFoundError:  # another process was faster
@@ -89,9 +91,16 @@ class PackCache:
             yield path, about.st_mtime, about.st_size
 
 
+def _lock_of(path: Path) -> Path:
+    """Return the lock file of the pack that a file belongs to, whole or not."""
+    digest = _DIGEST.search(path.name)
+    assert digest is not None, "every file of the cache is named by its pack's digest"
+    return path.with_name(digest.group() + _LOCK)
+
+
 def _lock(path: Path, mode: int) -> int:
     """Return a descriptor that holds the pack's lock; raises `BlockingIOError` where ``mode`` says not to wait."""
-    name = path.with_suffix(_LOCK)
+    name = _lock_of(path)
     while True:
         lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -122,8 +131,9 @@ def _delete_unused(path: Path) -> bool:
         return False
     try:
         path.unlink(missing_ok=True)
-        if not path.with_suffix(_PACK).exists():
-            path.with_suffix(_LOCK).unlink(missing_ok=True)
+        name = _lock_of(path)
+        if not name.with_suffix(_PACK).exists():
+            name.unlink(missing_ok=True)
     finally:
         os.close(lock)
     return True

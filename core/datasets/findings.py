@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.datasets.archives import Archive
-from core.datasets.decoding import CRASHED, Chunk, ChunkResult, Job, Preview, plan_chunks, run_chunks
-from core.datasets.layout import NO_SPLIT, Layout
+from core.datasets.decoding import CRASHED, Chunk, ChunkResult, Job, Preview, run_chunks
+from core.datasets.layout import Layout
 from core.datasets.members import FaultList
 from core.datasets.packs import CHANNELS
 from core.domain.datasets import ColorMode
@@ -39,22 +38,22 @@ class Findings:
         sizes: int32 ``(n, 2)``, width and height.
         modes: uint8, index into ``mode_names``.
         mode_names: Stored modes, in the order in which they were met.
-        digests: uint64, of the decoded pixels.
+        digests: int64, of the decoded pixels; comparable within this run alone.
         file_digests: uint64, of the image file's bytes.
         rejected: Why each rejected entry was rejected.
         previews: The small picture of each entry that was asked for one.
     """
 
-    def __init__(self, archive: Archive, layout: Layout, job: Job) -> None:
-        count = len(archive.members)
-        self.archive = archive
+    def __init__(self, layout: Layout, job: Job) -> None:
+        count = len(job.archive.members)
+        self.archive = job.archive
         self.layout = layout
         self.accepted = np.zeros(count, np.bool_)
         self.colored = np.zeros(count, np.bool_)
         self.sizes = np.zeros((count, 2), np.int32)
         self.modes = np.zeros(count, np.uint8)
         self.mode_names: list[str] = []
-        self.digests = np.zeros(count, np.uint64)
+        self.digests = np.zeros(count, np.int64)
         self.file_digests = np.zeros(count, np.uint64)
         self.rejected: dict[int, str] = {}
         self.previews: dict[int, Preview] = {}
@@ -69,25 +68,17 @@ class Findings:
         """Return ``rgb`` where any accepted image has colours."""
         return "rgb" if self.colored.any() else "grayscale"
 
-    def collect(
-        self,
-        *,
-        previewed: npt.NDArray[np.bool_],
-        processes: int,
-        stall_seconds: float,
-        on_progress: OnProgress,
-    ) -> None:
+    def collect(self, *, processes: int, stall_seconds: float, on_progress: OnProgress) -> None:
         """Decode every image that has a place, and check every entry's structure.
 
         Raises:
             DatasetRejectedError: The structure of entries is not as the archive says; with every fault.
             OSError: The spool cannot be written.
         """
-        chunks = plan_chunks(self.archive, self._job, wanted=self.layout.splits != NO_SPLIT, previewed=previewed)
         done, total = 0, max(1, len(self.accepted))
-        for chunk, result in run_chunks(chunks, processes=processes, stall_seconds=stall_seconds):
+        for chunk, result in run_chunks(self._job, processes=processes, stall_seconds=stall_seconds):
             self._take(chunk, result)
-            done += len(chunk.members)
+            done += len(chunk)
             on_progress(done / total)
         self._faults.raise_any()
 
@@ -95,17 +86,18 @@ class Findings:
         if result is None:
             self._note_crash(chunk)
             return
-        span = slice(chunk.first, chunk.first + len(chunk.members))
+        span = slice(chunk.first, chunk.last)
         self.accepted[span] = result.accepted
         self.colored[span] = result.colored
         self.sizes[span] = result.sizes
         self.digests[span] = result.digests
         self.file_digests[span] = result.file_digests
-        self.modes[span][result.accepted] = [self._index_mode(mode) for mode in result.modes]
+        if result.mode_names:
+            self.modes[span] = np.array([self._index_mode(mode) for mode in result.mode_names])[result.modes]
         for index, reason in result.rejected.items():
             self.rejected[chunk.first + index] = self._reasons.setdefault(reason, reason)
         for index, fault in result.faults.items():
-            self._faults.add(chunk.members.names[index], fault)
+            self._faults.add(self.archive.members.names[chunk.first + index], fault)
         for index, preview in result.previews.items():
             self.previews[chunk.first + index] = preview
         self._regions.append(_Region(chunk.slot, int(np.count_nonzero(result.accepted)), result.channels))

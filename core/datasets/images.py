@@ -15,7 +15,6 @@ RGB, RGBA, CMYK, YCbCr, LAB, HSV ``RGB``
 ================================ =====================================================================
 """
 
-import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from core.datasets.plain_images import PlainForm, read_plain
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
 
@@ -32,13 +32,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_SIDE = 65_535
 _DRAFT_FACTOR = 4
 _SMALL_PIXELS = 512 * 512
-_PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08([\0\x02])\0\0\0", re.DOTALL)
-_PNG_MODES = {b"\0": "L", b"\2": "RGB"}
-_PLAIN_CHUNKS = frozenset([b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"tIME", b"bKGD"])
-_DECODER_OPTIONS: dict[str, tuple[str, ...]] = {"zip": (), "jpeg": ("",)}
-_JPEG_MODES = {1: "L", 3: "RGB"}
-_FRAMES, _SCAN = (0xC0, 0xC1, 0xC2), 0xDA
-_PLAIN_MARKERS = frozenset([0xC4, 0xDB, 0xDD, 0xE0, 0xFE])
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -207,61 +200,22 @@ def _decode_small(data: bytes, max_pixels: int, image_size: int | None) -> Decod
 
     The pixels are the same; ``None`` where anything is unusual, broken or large, which `_decode_any` then decides.
     """
-    head = read_plain_png(data) if data[:4] == b"\x89PNG" else _read_plain_jpeg(data)
-    if head is None:
+    plain = read_plain(data)
+    if plain is None or not is_small(plain[0], max_pixels=min(_SMALL_PIXELS, max_pixels), image_size=image_size):
         return None
-    mode, size, content, decoder = head
-    is_plain = 0 < size[0] * size[1] <= min(_SMALL_PIXELS, max_pixels) and max(size) <= MAX_SIDE
-    if not is_plain or (decoder == "jpeg" and image_size is not None and _is_far_larger(size, image_size)):
-        return None
+    (mode, size, decoder), content = plain
     try:
-        return DecodedImage(Image.frombytes(mode, size, content, decoder, mode, *_DECODER_OPTIONS[decoder]), mode, size)
+        image = Image.frombytes(mode, size, content, decoder, *plain[0].decoder_options)
     except (ValueError, OSError):
         return None
+    return DecodedImage(image, mode, size)
 
 
-PlainHead = tuple[str, tuple[int, int], bytes, str]
-"""Mode, size in pixels, what Pillow's decoder takes, and the decoder's name."""
-
-
-def read_plain_png(data: bytes) -> PlainHead | None:
-    """Return mode, size, packed pixels and decoder of an 8-bit gray or RGB PNG without interlacing or extras."""
-    match = _PNG_HEAD.match(data)
-    if match is None:
-        return None
-    position, pieces, kind = 8, [], b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            return None
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if kind not in _PLAIN_CHUNKS or data[end : end + 4] != zlib.crc32(data[position + 4 : end]).to_bytes(4, "big"):
-            return None
-        if kind == b"IDAT":
-            pieces.append(data[position + 8 : end])
-        position = end + 4
-    width, height = (int.from_bytes(side, "big") for side in match.group(1, 2))
-    return _PNG_MODES[match[3]], (width, height), b"".join(pieces), "zip"
-
-
-def _read_plain_jpeg(data: bytes) -> PlainHead | None:
-    """Return mode, size, the file and decoder of a gray or YCbCr JPEG without EXIF, profiles and the like."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    position, frame = 2, None
-    while position + 20 < len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == _SCAN:
-            return frame
-        if marker in _FRAMES and frame is None:
-            precision, height, width, channels = struct.unpack_from(">B2HB", data, position + 4)
-            if precision != 8 or channels not in _JPEG_MODES:
-                return None
-            frame = (_JPEG_MODES[channels], (width, height), data, "jpeg")
-        elif marker not in _PLAIN_MARKERS:
-            return None
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
+def is_small(form: PlainForm, *, max_pixels: int, image_size: int | None) -> bool:
+    """Tell whether plain files of a form may go the short way: they have few pixels, and no draft of them is wanted."""
+    width, height = form.size
+    is_draft = form.decoder == "jpeg" and image_size is not None and _is_far_larger(form.size, image_size)
+    return 0 < width * height <= max_pixels and max(form.size) <= MAX_SIDE and not is_draft
 
 
 def color_mode_of(image: Image.Image) -> ColorMode:

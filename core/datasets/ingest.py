@@ -171,21 +171,21 @@ def _decoded(
     with open_archive(archive, limits=limits, scratch=output, beat=lambda: on_progress(0.0)) as opened:
         layout = arrange(opened.members, limits=limits)
         _check_room(layout, image_size, limits)
+        wanted = layout.splits != NO_SPLIT
         job = Job(
-            archive=opened.path,
-            kind=opened.kind,
+            archive=opened,
+            wanted=wanted,
+            previewed=choose_previews(layout) if color_mode is None else np.zeros_like(wanted),
             spool=spool,
             image_size=image_size,
             color_mode=color_mode,
             max_pixels=limits.pixels,
             preview_side=preview_side(layout),
         )
-        findings = Findings(opened, layout, job)
-        previewed = choose_previews(layout) if color_mode is None else np.zeros(len(opened.members), np.bool_)
+        findings = Findings(layout, job)
         spool.touch()
         try:
             findings.collect(
-                previewed=previewed,
                 processes=processes or count_cores(),
                 stall_seconds=stall_seconds,
                 on_progress=lambda share: on_progress(_DECODING_SHARE * share),

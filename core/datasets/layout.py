@@ -1,7 +1,8 @@
 """Which split and class each entry of an archive belongs to, told by its path alone."""
 
 import unicodedata
-from dataclasses import dataclass, field
+from array import array
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ _SPLIT_FOLDERS: dict[str, Split] = {
 }
 
 NO_SPLIT = -1
+_NO_LABEL = -1
 FOLDER = "a folder"
 CLUTTER = "clutter that systems leave behind"
 NESTED = "a nested archive is not opened"
@@ -53,21 +55,15 @@ class Layout:
     foreign_classes: list[str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Plan:
     """How a folder's path is read: whether a wrapping folder comes first, and whether split folders do."""
 
     wrapper: str | None
     has_splits: bool
-    places: dict[str, tuple[Split, str] | None] = field(default_factory=dict)
 
     def place(self, folder: str) -> tuple[Split, str] | None:
         """Return split and class of a folder, or ``None`` where it is in no class."""
-        if folder not in self.places:
-            self.places[folder] = self._place(folder)
-        return self.places[folder]
-
-    def _place(self, folder: str) -> tuple[Split, str] | None:
         parts = folder.split("/") if folder else []
         if self.wrapper is not None:
             if parts[:1] != [self.wrapper]:
@@ -90,50 +86,70 @@ def arrange(members: Members, *, limits: ArchiveLimits) -> Layout:
         DatasetRejectedError: It has no images, no ``train``, fewer than two classes or too many, or a class folder
             without a single image; with every reason.
     """
-    notes, inhabited, image_folders = _read_names(members)
+    names = _read_names(members)
+    image_folders = names.find_folders(names.notes == 0)
     faults = FaultList()
     if not image_folders:
         faults.add("", "there is no image in the archive")
         faults.raise_any()
-    layout = _assign(members, notes, _plan(image_folders), inhabited)
+    layout = _assign(names, _plan(image_folders))
     _check(layout, limits, faults)
     faults.raise_any()
     return layout
 
 
-def _note(name: str) -> int:
-    """Return what is known of an entry by its name alone, as an index into `NOTES`; 0 is an image."""
-    last = name.rpartition("/")[2]
-    lower = name.lower()
-    if lower.startswith(".") or "/." in lower or "__macosx" in lower or last.lower() in _CLUTTER:
-        is_clutter = any(part.startswith(".") or part in _CLUTTER for part in lower.removeprefix("./").split("/"))
-        if is_clutter:
-            return _CLUTTER_NOTE
+_FOLDER_NOTE, _CLUTTER_NOTE, _NESTED_NOTE, _NO_IMAGE_NOTE, _MISPLACED_NOTE, _UNKNOWN_NOTE = range(1, len(NOTES))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the entries' names tell.
+
+    Attributes:
+        notes: uint8, what is known of each entry by its name alone, as an index into `NOTES`; 0 is an image.
+        folders: Every folder's path, in the order in which they are met.
+        places: int64, the folder of each entry, as an index into ``folders``.
+    """
+
+    notes: npt.NDArray[np.uint8]
+    folders: list[str]
+    places: npt.NDArray[np.int64]
+
+    def find_folders(self, notes: npt.NDArray[np.bool_]) -> set[str]:
+        """Return the folders of the entries that are chosen."""
+        return {self.folders[place] for place in np.unique(self.places[notes])}
+
+
+def _read_names(members: Members) -> _Names:
+    notes, places = array("B"), array("q")
+    numbers: dict[str, int] = {}
+    clutter: list[bool] = []
+    for name in members.names:
+        folder, _, last = name.rpartition("/")
+        place = numbers.setdefault(folder, len(clutter))
+        if place == len(clutter):
+            clutter.append(folder != "." and any(map(_is_clutter, folder.lower().split("/"))))
+        places.append(place)
+        notes.append(_CLUTTER_NOTE if clutter[place] else _note(last.lower()))
+    return _Names(np.array(notes, np.uint8), list(numbers), np.array(places, np.int64))
+
+
+def _note(last: str) -> int:
+    """Return what is known of an entry by the last part of its path, in lower case."""
     if not last:
         return _FOLDER_NOTE
-    suffix = lower.rpartition(".")[2]
-    if suffix in IMAGE_SUFFIXES and "." in last:
+    if _is_clutter(last):
+        return _CLUTTER_NOTE
+    stem, _, suffix = last.rpartition(".")
+    if not stem:
+        return _NO_IMAGE_NOTE
+    if suffix in IMAGE_SUFFIXES:
         return 0
     return _NESTED_NOTE if suffix in _ARCHIVE_SUFFIXES else _NO_IMAGE_NOTE
 
 
-_FOLDER_NOTE, _CLUTTER_NOTE, _NESTED_NOTE, _NO_IMAGE_NOTE, _MISPLACED_NOTE, _UNKNOWN_NOTE = range(1, len(NOTES))
-
-
-def _read_names(members: Members) -> tuple[npt.NDArray[np.uint8], set[str], set[str]]:
-    """Return each entry's note, the folders that the archive has (clutter aside), and those that hold images."""
-    notes = np.zeros(len(members), np.uint8)
-    folders, image_folders = set(), set()
-    for position, name in enumerate(members.names):
-        note = _note(name)
-        if note:
-            notes[position] = note
-        if note != _CLUTTER_NOTE:
-            folder = name.rpartition("/")[0]
-            folders.add(folder)
-            if note == 0:
-                image_folders.add(folder)
-    return notes, folders, image_folders
+def _is_clutter(part: str) -> bool:
+    return part.startswith(".") or part in _CLUTTER
 
 
 def _plan(folders: set[str]) -> _Plan:
@@ -152,27 +168,24 @@ def _has_split(names: set[str]) -> bool:
     return any(name.casefold() in _SPLIT_FOLDERS for name in names)
 
 
-def _assign(members: Members, notes: npt.NDArray[np.uint8], plan: _Plan, folders: set[str]) -> Layout:
+def _assign(names: _Names, plan: _Plan) -> Layout:
+    places = [plan.place(folder) for folder in names.folders]
+    inhabited = names.find_folders(names.notes != _CLUTTER_NOTE)
     classes: dict[Split, set[str]] = {split: set() for split in SPLITS}
-    for split, name in filter(None, map(plan.place, folders)):
+    for split, name in filter(None, map(plan.place, inhabited)):
         classes[split].add(name)
     train = sorted(classes["train"])
-    index = {name: label for label, name in enumerate(train)}
-    splits = np.full(len(members), NO_SPLIT, np.int8)
-    labels = np.zeros(len(members), np.int32)
     numbers = {split: number for number, split in enumerate(SPLITS)}
-    for position in np.flatnonzero(notes == 0).tolist():
-        place = plan.place(members.names[position].rpartition("/")[0])
-        if place is None:
-            notes[position] = _MISPLACED_NOTE
-        elif place[1] not in index:
-            notes[position] = _UNKNOWN_NOTE
-        else:
-            splits[position], labels[position] = numbers[place[0]], index[place[1]]
+    index = {name: label for label, name in enumerate(train)}
+    folder_splits = np.array([numbers[place[0]] if place else NO_SPLIT for place in places], np.int8)
+    folder_labels = np.array([index.get(place[1], _NO_LABEL) if place else _NO_LABEL for place in places], np.int32)
+    splits, labels, notes = folder_splits[names.places], folder_labels[names.places], names.notes.copy()
+    notes[(notes == 0) & (labels == _NO_LABEL)] = _UNKNOWN_NOTE
+    notes[(notes == _UNKNOWN_NOTE) & (splits == NO_SPLIT)] = _MISPLACED_NOTE
     return Layout(
         classes=train,
-        splits=splits,
-        labels=labels,
+        splits=np.where(notes == 0, splits, NO_SPLIT).astype(np.int8),
+        labels=np.where(notes == 0, labels, 0).astype(np.int32),
         notes=notes,
         foreign_classes=sorted((classes["validation"] | classes["test"]) - classes["train"]),
     )

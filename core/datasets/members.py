@@ -4,6 +4,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -44,6 +45,12 @@ class Names(Sequence[str]):
         self._bytes += name.encode()
         self._ends.append(len(self._bytes))
 
+    def extend(self, names: Sequence[bytes]) -> None:
+        """Add texts, already in UTF-8, at the end."""
+        lengths = np.fromiter(map(len, names), np.int64, len(names))
+        self._ends.frombytes((self._ends[-1] + np.cumsum(lengths)).tobytes())
+        self._bytes += b"".join(names)
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 
@@ -61,6 +68,13 @@ class Names(Sequence[str]):
         for end in self._ends[1:]:
             yield self._bytes[start:end].decode()
             start = end
+
+    def hash_folded(self) -> npt.NDArray[np.int64]:
+        """Return a number for each text; texts that `fold_name` makes equal have the same."""
+        if not self._bytes.isascii():
+            return np.fromiter((hash(fold_name(name)) for name in self), np.int64, len(self))
+        lower, ends = bytes(self._bytes.lower()), self._ends
+        return np.fromiter((hash(lower[start:end]) for start, end in pairwise(ends)), np.int64, len(self))
 
 
 class Member(NamedTuple):
@@ -191,6 +205,38 @@ class MemberTable:
             self._faults.add("", f"the archive has more than {limits.entries:,} entries")
             self._faults.raise_any()
 
+    def extend(
+        self,
+        names: Sequence[bytes],
+        *,
+        starts: npt.NDArray[np.int64],
+        packed: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+        checksums: npt.NDArray[np.uint32],
+        methods: npt.NDArray[np.uint16],
+        folders: npt.NDArray[np.bool_],
+    ) -> bool:
+        """Add members all at once, if every limit holds with them; return whether it does."""
+        limits, total_bytes = self._limits, self._total_bytes + int(sizes.sum())
+        if (
+            sizes.max(initial=0) > limits.entry_bytes
+            or total_bytes > limits.total_bytes
+            or len(self) + len(names) > limits.entries
+        ):
+            return False
+        self._names.extend(names)
+        self._total_bytes = total_bytes
+        for column, values in (
+            (self._starts, starts),
+            (self._packed, packed),
+            (self._sizes, sizes),
+            (self._checksums, checksums),
+            (self._methods, methods),
+            (self._folders, folders),
+        ):
+            column.frombytes(values.astype(column.typecode).tobytes())
+        return True
+
     def finish(self, *, end: int) -> Members:
         """Return the members; the last one's content may reach up to byte ``end`` of the archive."""
         starts, folders = np.array(self._starts, np.int64), np.array(self._folders, np.bool_)
@@ -212,7 +258,7 @@ class MemberTable:
 
 def _check_twins(names: Names, folders: npt.NDArray[np.bool_], faults: FaultList) -> None:
     """Note files whose names are equal, or would be to a file system that ignores case or Unicode's forms."""
-    keys = np.fromiter((hash(fold_name(name)) for name in names), np.int64, len(names))
+    keys = names.hash_folded()
     keys[folders] = np.arange(int(np.count_nonzero(folders)))
     order = np.argsort(keys, kind="stable")
     same = keys[order][1:] == keys[order][:-1]

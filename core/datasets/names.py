@@ -6,7 +6,7 @@ unpacks the archive elsewhere.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 MAX_NAME_BYTES = 1024
@@ -14,6 +14,10 @@ MAX_PART_BYTES = 255
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9]) *(?:\.|$)", re.IGNORECASE)
 _PLAIN_PART = re.compile(
     rf"(?!{_RESERVED.pattern})[a-z0-9_(+-](?:[a-z0-9_()+ .,@#=&-]{{0,100}}[a-z0-9_()+-])?", re.IGNORECASE | re.ASCII
+)
+_PLAIN_NAMES = re.compile(
+    rb"(?:(?!(?i:con|prn|aux|nul|com[1-9]|lpt[1-9]) *[./\n])"
+    rb"[A-Za-z0-9_(+-](?:[A-Za-z0-9_()+ .,@#=&-]{0,100}[A-Za-z0-9_()+-])?(?:/\n?|\n))++"
 )
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -24,6 +28,14 @@ def tidy_name(name: str) -> str:
     while name.startswith("./") and len(name) > 2:
         name = name[2:]
     return name
+
+
+def are_plain_names(names: Sequence[bytes]) -> bool:
+    """Tell whether all names are such as nearly all are: ASCII without anything unusual, so surely without a fault."""
+    text = b"\n".join([*names, b""])
+    if text.count(b"\n") != len(names) or max(map(len, names), default=0) > MAX_NAME_BYTES:
+        return False
+    return _PLAIN_NAMES.fullmatch(text) is not None
 
 
 def find_name_fault(name: str) -> str | None:

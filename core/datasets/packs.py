@@ -25,6 +25,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -222,21 +223,23 @@ def write_pack(
     }
     header = _make_header(shape, small, {"classes": list(classes), "color_mode": color_mode})
     temporary = path.with_name(path.name + ".part")
-    digest, count = hashlib.sha256(header), 0
-    with temporary.open("wb") as file:
+    count = 0
+    with temporary.open("wb") as file, _Hashing() as digest:
         file.write(header)
+        digest.add(header)
         for block in blocks:
             content = np.ascontiguousarray(block).data
+            digest.add(content)
             file.write(content)
-            digest.update(content)
-            moments.add(block[splits[count : count + len(block)] == _TRAIN])
+            is_own = splits[count : count + len(block)] == _TRAIN
+            moments.add(block if is_own.all() else block[is_own])
             count += len(block)
         if not count == len(ends) == len(labels):
             raise ValueError(f"there are {count} images, {len(ends)} paths and {len(labels)} labels")
         small["moments"] = moments.compute()
         for values in small.values():
             file.write(values.tobytes())
-            digest.update(values.tobytes())
+            digest.add(values.tobytes())
     temporary.replace(path)
     return digest.hexdigest()
 
@@ -247,6 +250,31 @@ def _join_paths(paths: Iterable[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArra
         text += path.encode()
         ends.append(len(text))
     return np.frombuffer(text, np.uint8), np.array(ends, np.int64)
+
+
+class _Hashing:
+    """A SHA-256 that a thread computes beside what else is done with the bytes; it is one piece behind at most."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def add(self, content: bytes | memoryview) -> None:
+        """Take the next piece; it must not change any more."""
+        if self._last:
+            self._last.result()
+        self._last = self._thread.submit(self._digest.update, content)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all pieces, once the context has ended."""
+        return self._digest.hexdigest()
 
 
 class _Moments:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from core import logs
-from core.datasets.ingest import IMAGE_SIZE, ignore_progress
+from core.datasets.ingest import IMAGE_SIZE, IngestResult, ignore_progress
 from core.datasets.limits import ArchiveLimits
 from core.domain.datasets import ColorMode, Manifest
 from core.errors import DatasetRejectedError, Fault, UnavailableError
@@ -43,7 +43,7 @@ def run_ingest(
     image_size: int = IMAGE_SIZE,
     processes: int | None = None,
     on_progress: Callable[[float], None] = ignore_progress,
-) -> Manifest:
+) -> IngestResult:
     """Run `core.datasets.ingest.ingest` in a process of its own; ``output`` then has its files.
 
     Args:
@@ -60,8 +60,9 @@ def run_ingest(
             has ended the process (``decoder_lost``).
     """
     request = {"image_size": image_size, "color_mode": None}
-    _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
-    return Manifest.model_validate_json((output / "manifest.json").read_text(encoding="utf-8"))
+    answer = _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
+    manifest = Manifest.model_validate_json((output / "manifest.json").read_text(encoding="utf-8"))
+    return IngestResult(manifest, str(answer["digest"]), image_size)
 
 
 def run_build_pack(

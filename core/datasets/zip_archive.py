@@ -24,21 +24,20 @@ from core.datasets.members import (
     ReadAt,
     StructureError,
 )
-from core.datasets.names import find_name_fault, tidy_name
+from core.datasets.names import are_plain_names, find_name_fault, tidy_name
+from core.datasets.zip_records import RECORD_BYTES, Record, RecordBlock, iterate_blocks
 
 STORED, DEFLATED = 0, 8
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END_SIGNATURE, _LOCATOR_SIGNATURE, _END64_SIGNATURE = b"PK\5\6", b"PK\6\7", b"PK\6\6"
-_CENTRAL_SIGNATURE, _LOCAL_SIGNATURE = b"PK\1\2", b"PK\3\4"
+_LOCAL_SIGNATURE = b"PK\3\4"
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED_FLAGS = 1 | 1 << 6 | 1 << 13
 _DESCRIPTOR_FLAG, _PATCH_FLAG, _UTF8_FLAG = 1 << 3, 1 << 5, 1 << 11
 _MOST_DEFLATE_RATIO = 1032
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,12 @@ def read_zip(file: int, size: int, *, limits: ArchiveLimits, beat: Beat) -> Memb
     faults.raise_any()
     table = MemberTable(limits, faults)
     try:
-        for fields, raw_name, extra in _iterate_records(file, directory):
+        for block in iterate_blocks(file, directory.start, directory.size):
             beat()
-            _take_record(fields, raw_name, extra, directory=directory, table=table, faults=faults)
+            if not _take_plain_block(block, directory, table):
+                for record in block:
+                    beat()
+                    _take_record(record, directory=directory, table=table, faults=faults)
     except StructureError as error:
         faults.add("", error.detail)
     if len(table) != directory.entries:
@@ -151,47 +153,45 @@ def _check_directory(directory: _Directory, limits: ArchiveLimits, faults: Fault
         faults.add("", f"the archive has {directory.entries:,} entries, more than {limits.entries:,}")
     if directory.size > limits.directory_bytes:
         faults.add("", f"the central directory has {directory.size:,} bytes, more than {limits.directory_bytes:,}")
-    if directory.size < directory.entries * _CENTRAL.size:
+    if directory.size < directory.entries * RECORD_BYTES:
         faults.add("", "the central directory is too small for its entries")
 
 
-def _iterate_records(file: int, directory: _Directory) -> Iterator[tuple[tuple[int, ...], bytes, bytes]]:
-    """Yield the fixed fields, raw name and extra field of each record, reading a block at a time."""
-    data, used, position = b"", 0, directory.start
-    end = directory.start + directory.size
-    while used < len(data) or position < end:
-        if len(data) - used < _CENTRAL.size + 3 * _MAX_16 and position < end:
-            block = os.pread(file, min(_BLOCK, end - position), position)
-            if not block:
-                raise StructureError("the central directory is cut short")
-            data, used, position = data[used:] + block, 0, position + len(block)
-        if len(data) - used < _CENTRAL.size or data[used : used + 4] != _CENTRAL_SIGNATURE:
-            raise StructureError("the central directory has something that is no entry")
-        fields = _CENTRAL.unpack_from(data, used)
-        name_end = used + _CENTRAL.size + fields[10]
-        extra_end = name_end + fields[11]
-        if extra_end + fields[12] > len(data):
-            raise StructureError("the last entry of the central directory is cut short")
-        yield fields, data[used + _CENTRAL.size : name_end], data[name_end:extra_end]
-        used = extra_end + fields[12]
+def _take_plain_block(block: RecordBlock, directory: _Directory, table: MemberTable) -> bool:
+    """Add a block's records to the table if nothing about any of them is unusual; return whether it was so.
+
+    What this takes, `_take_record` would take without a fault; what this does not is looked at one by one.
+    """
+    fields = block.read_fields()
+    names = block.read_names(fields["name"].tolist())
+    flags, method, kind = fields["flags"], fields["method"], fields["attributes"] >> 28
+    packed, size, start = (fields[name].astype(np.int64) for name in ("packed", "size", "start"))
+    folders = np.array([name.endswith(b"/") for name in names], np.bool_)
+    is_plain = (
+        (flags & (_ENCRYPTED_FLAGS | _PATCH_FLAG) == 0)
+        & np.where(method == STORED, packed == size, (method == DEFLATED) & (size <= packed * _MOST_DEFLATE_RATIO))
+        & np.isin(kind, _PLAIN_KINDS)
+        & (fields["disk"] == 0)
+        & (np.maximum(np.maximum(size, packed), start) < _MAX_32)
+        & (start + _LOCAL.size + fields["name"] + packed <= directory.start)
+        & ~(folders & (size > 0))
+    )
+    if not (is_plain.all() and are_plain_names(names)):
+        return False
+    return table.extend(
+        names, starts=start, packed=packed, sizes=size, checksums=fields["checksum"], methods=method, folders=folders
+    )
 
 
-def _take_record(
-    fields: tuple[int, ...],
-    raw_name: bytes,
-    extra: bytes,
-    *,
-    directory: _Directory,
-    table: MemberTable,
-    faults: FaultList,
-) -> None:
+def _take_record(record: Record, *, directory: _Directory, table: MemberTable, faults: FaultList) -> None:
     """Check one record of the central directory and add it to the table."""
-    _, _, _, flags, method, _, _, checksum, packed, size, _, _, _, disk, _, attributes, start = fields
-    name, fault = _read_name(raw_name, flags)
+    flags, method, attributes = record.flags, record.method, record.attributes
+    size, packed, start = record.size, record.packed, record.start
+    name, fault = _read_name(record.raw_name, flags)
     if fault:
         faults.add(name, fault)
     try:
-        size, packed, start = _widen((size, packed, start), extra)
+        size, packed, start = _widen((size, packed, start), record.extra)
     except StructureError as error:
         faults.add(name, error.detail)
     is_folder = name.endswith("/")
@@ -204,11 +204,11 @@ def _take_record(
         () if is_plain else _find_record_faults(flags, method, size=size, packed=packed, attributes=attributes)
     ):
         faults.add(name, reason)
-    if disk:
+    if record.disk:
         faults.add(name, "the entry is on another disk")
     if is_folder and size:
         faults.add(name, "a folder has content")
-    if start + _LOCAL.size + len(raw_name) + packed > directory.start:
+    if start + _LOCAL.size + len(record.raw_name) + packed > directory.start:
         faults.add(name, "the entry reaches into the central directory")
         start = packed = size = 0
     table.add(
@@ -216,7 +216,7 @@ def _take_record(
         start=start,
         packed=packed,
         size=size,
-        checksum=checksum,
+        checksum=record.checksum,
         method=method if method == DEFLATED else STORED,
         is_folder=is_folder,
     )

@@ -23,7 +23,13 @@ Reader = Session | Connection
 
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON")
 _CONNECT_TIMEOUT_SECONDS = 4
-_STATEMENT_TIMEOUT_MILLISECONDS = 15_000
+_MILLISECONDS = 15_000
+# A process that is frozen in the middle of a transaction would hold its rows' locks, and the sweeper up, for ever.
+_POSTGRESQL_OPTIONS = {
+    "statement_timeout": _MILLISECONDS,
+    "idle_in_transaction_session_timeout": _MILLISECONDS,
+    "timezone": "UTC",
+}
 
 
 class database_now(FunctionElement[datetime]):  # noqa: N801 - SQL functions are written in lower case
@@ -47,8 +53,8 @@ def open_engine(url: str) -> Engine:
     """Return an engine for ``url``.
 
     SQLite takes its write lock at the beginning of each transaction, so that what is read is still true when
-    it is written, and waits for another writer up to 30 s. PostgreSQL gives up connecting after 4 s and any
-    statement after 15 s: nothing waits for ever.
+    it is written, and waits for another writer up to 30 s. PostgreSQL gives up connecting after 4 s, and any
+    statement, or transaction in which nothing is asked, after 15 s: nothing waits for ever.
     """
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": 30})
@@ -63,7 +69,7 @@ def open_engine(url: str) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MILLISECONDS} -c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in _POSTGRESQL_OPTIONS.items()),
         },
     )
 

@@ -312,6 +312,7 @@ class WorkerRow(Row):
     host: Mapped[str] = mapped_column(_NAME)
     role: Mapped[str] = mapped_column(_WORD)
     device: Mapped[str] = mapped_column(_WORD)
+    engines: Mapped[list[Any]]
     slots: Mapped[int]
     busy: Mapped[list[Any]]
     started_at: Mapped[datetime]

@@ -87,17 +87,3 @@ class Manifest(_Value):
     def images_in(self, split: Split) -> int:
         """Return how many images a split has."""
         return sum((self.counts.get(split) or {}).values())
-
-
-class LedgerEntry(_Value):
-    """One entry of the archive with what became of it and why."""
-
-    position: int
-    path: str
-    outcome: Outcome
-    reason: str | None = None
-    split: Split | None = None
-    class_name: str | None = None
-    width: int | None = None
-    height: int | None = None
-    mode: str | None = None

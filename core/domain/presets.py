@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from core.domain.engines import EngineName
+
 DEFAULT_PRESET = "lenet5-modern"
+# What is taken where a config names none, by its engine: each has everything that its preset asks for.
+DEFAULT_PRESETS: Mapping[EngineName, str] = {"torch": DEFAULT_PRESET, "numpy": "lenet5-numpy"}
 _FOLDER, _SUFFIX = "recipes", ".toml"
 
 

@@ -1,8 +1,13 @@
-"""How many images of each class a training takes: the arithmetic of ``sampling``, without any image."""
+"""How many images of each class train and validate, from how many there are: arithmetic, without any image."""
 
 from collections.abc import Sequence
 
 from core.domain.training_options import Sampling
+
+
+def count_held_out(images: Sequence[int], fraction: float) -> list[int]:
+    """Return how many images of each class validate: a share, rounded; the last image of a class goes on training."""
+    return [min(round(count * fraction), max(count - 1, 0)) for count in images]
 
 
 def count_kept(images: Sequence[int], sampling: Sampling) -> list[int]:

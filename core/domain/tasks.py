@@ -7,7 +7,9 @@ INGEST = "lenet.ingest"
 SWEEP = "lenet.sweep"
 COLLECT = "lenet.collect"
 
-Queue = Literal["cpu", "gpu", "ingest"]
+Queue = Literal["cpu", "gpu", "numpy", "ingest"]
 CPU_QUEUE: Queue = "cpu"
 GPU_QUEUE: Queue = "gpu"
+# Of workers without torch.
+NUMPY_QUEUE: Queue = "numpy"
 INGEST_QUEUE: Queue = "ingest"

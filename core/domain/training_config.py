@@ -1,7 +1,7 @@
 """From what a person sent to a config that can train: presets, defaults, and every reason why it cannot."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil
+from math import ceil, log2
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,9 +10,17 @@ from core.domain.architectures import ARCHITECTURES, describe
 from core.domain.datasets import ColorMode
 from core.domain.engines import find_missing
 from core.domain.layers import TooSmallError
-from core.domain.presets import DEFAULT_PRESET, PRESETS
-from core.domain.sampling import count_kept, count_taken
-from core.domain.training_options import Augmentation, Muon, OneCycle, ReduceOnPlateau, Sgd, TrainingConfig
+from core.domain.presets import DEFAULT_PRESETS, PRESETS
+from core.domain.sampling import count_held_out, count_kept, count_taken
+from core.domain.training_options import (
+    Augmentation,
+    Muon,
+    OneCycle,
+    ReduceOnPlateau,
+    Scheduler,
+    Sgd,
+    TrainingConfig,
+)
 from core.errors import Fault, InvalidError
 
 __all__ = ["TrainingConfig", "check", "resolve", "settle"]
@@ -31,7 +39,8 @@ def resolve(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Tr
     """Return ``raw`` with every option that it leaves out.
 
     Options come, the later over the earlier, from the preset, from ``base`` and from ``raw``. A preset that ``raw``
-    itself names goes over ``base``. Options of the architecture (``dense``, …) come with it unless given.
+    itself names goes over ``base``; where nothing names one, it is the default of the engine. Options of the
+    architecture (``dense``, …) come with it unless given.
 
     Args:
         raw: What a person sent as ``config``.
@@ -80,6 +89,7 @@ def settle(
         classes=classes,
         train_images=train_images,
         validation_images=validation_images,
+        class_images=class_images,
         color_mode=color_mode,
     )
     if faults:
@@ -88,6 +98,8 @@ def settle(
     batch_size = config.batch_size or _choose_batch_size(taken)
     color_mode = color_mode if config.color_mode == "auto" else config.color_mode
     epochs = config.epochs or _choose_epochs(ceil(taken / batch_size), color_mode)
+    if faults := list(_long_warmup(config.scheduler, epochs)):
+        raise _refusal(faults)
     return config.model_copy(update={"color_mode": color_mode, "batch_size": batch_size, "epochs": epochs})
 
 
@@ -97,10 +109,13 @@ def check(
     classes: int,
     train_images: int,
     validation_images: int = 0,
+    class_images: Sequence[int] | None = None,
     color_mode: ColorMode | None = None,
 ) -> list[Fault]:
     """Return every reason why ``config`` cannot train on such a dataset; arguments as in `settle`."""
-    faults = list(_misfits(config, classes, train_images, validation_images))
+    faults = [*_unfit_dataset(classes, train_images, class_images), *_unfit_network(config, max(classes, 1))]
+    if not validation_images and not sum(count_held_out(class_images or [train_images], config.validation.fraction)):
+        faults += _missing_validation(config)
     if (color_mode if config.color_mode == "auto" else config.color_mode) == "grayscale":
         faults += _missing_colors(config)
     return faults
@@ -108,8 +123,8 @@ def check(
 
 def _count_epoch(config: TrainingConfig, class_images: Sequence[int], *, hold_out: bool) -> int:
     """Return how many images an epoch takes."""
-    share = config.validation.fraction if hold_out else 0.0
-    trained = [count - min(round(count * share), max(count - 1, 0)) for count in class_images]
+    held = count_held_out(class_images, config.validation.fraction if hold_out else 0.0)
+    trained = [count - away for count, away in zip(class_images, held, strict=True)]
     return sum(count_taken(count_kept(trained, config.sampling), config.sampling))
 
 
@@ -119,20 +134,34 @@ def _missing_colors(config: TrainingConfig) -> Iterator[Fault]:
             yield Fault(f"{ROOT}/augmentation/{option}", "needs colours, and the images are grayscale")
 
 
-def _misfits(config: TrainingConfig, classes: int, train_images: int, validation_images: int) -> Iterator[Fault]:
+def _unfit_dataset(classes: int, train_images: int, class_images: Sequence[int] | None) -> Iterator[Fault]:
     if classes < 2:
         yield Fault("/dataset_id", f"a classifier needs at least two classes; the dataset has {classes}")
     elif train_images < classes:
         yield Fault("/dataset_id", f"{train_images} training images are fewer than the {classes} classes")
+    elif class_images is not None and sum(map(bool, class_images)) < 2:
+        yield Fault("/dataset_id", "a classifier needs two classes, and every training image is of the same one")
+
+
+def _unfit_network(config: TrainingConfig, classes: int) -> Iterator[Fault]:
     try:
-        describe(config, channels=1, classes=max(classes, 1))
+        shape = describe(config, channels=1, classes=classes)[-2].output_shape
     except TooSmallError as error:
         yield Fault(f"{ROOT}/image_size", f"too small for {config.architecture}: {error}")
-    if not validation_images and not config.validation.fraction:
-        if config.early_stopping:
-            yield Fault(f"{ROOT}/early_stopping", "needs validation images, and validation.fraction is 0")
-        if isinstance(config.scheduler, ReduceOnPlateau):
-            yield Fault(f"{ROOT}/scheduler/name", "needs validation images, and validation.fraction is 0")
+        return
+    # With twice the bits that tell the classes apart, codes drawn at random are far from each other.
+    least = ceil(2 * log2(classes))
+    if ARCHITECTURES[config.architecture].has_codes and shape[0] < least:
+        yield Fault(f"{ROOT}/dense", f"the last width must be {least} or more, for {classes} classes to have own codes")
+
+
+def _missing_validation(config: TrainingConfig) -> Iterator[Fault]:
+    fraction = config.validation.fraction
+    reason = f"validation.fraction {fraction:g} of so few images is none" if fraction else "validation.fraction is 0"
+    if config.early_stopping:
+        yield Fault(f"{ROOT}/early_stopping", f"needs validation images, and {reason}")
+    if isinstance(config.scheduler, ReduceOnPlateau):
+        yield Fault(f"{ROOT}/scheduler/name", f"needs validation images, and {reason}")
 
 
 def _choose_batch_size(images: int) -> int:
@@ -149,7 +178,8 @@ def _choose_epochs(steps_of_an_epoch: int, color_mode: ColorMode) -> int:
 def _merge_all(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
     merged: dict[str, Any] = {} if base is None else _without_architecture_defaults(base)
     if base is None or "preset" in raw:
-        preset = raw.get("preset", DEFAULT_PRESET)
+        preset = raw.get("preset", _default_preset(raw))
+        merged["preset"] = preset
         options = PRESETS[preset].options if isinstance(preset, str) and preset in PRESETS else {}
         merged = _merge(merged, options)
     before, name = merged.get("architecture"), raw.get("architecture", merged.get("architecture", "lenet5"))
@@ -161,6 +191,11 @@ def _merge_all(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[s
         if merged.get(name) is None:
             merged[name] = value
     return merged
+
+
+def _default_preset(raw: Mapping[str, Any]) -> str:
+    """Return the preset of a config that names none: one that its engine has everything for."""
+    return DEFAULT_PRESETS["numpy" if raw.get("engine") == "numpy" else "torch"]
 
 
 def _text(value: object) -> str:
@@ -219,7 +254,7 @@ def _pointer(merged: object, location: tuple[int | str, ...], kind: str) -> str:
 
 
 def _unknown_preset(merged: Mapping[str, Any]) -> Iterator[Fault]:
-    preset = merged.get("preset", DEFAULT_PRESET)
+    preset = merged.get("preset")
     if isinstance(preset, str) and preset not in PRESETS:
         yield Fault(f"{ROOT}/preset", f"there is no such preset; there are {', '.join(sorted(PRESETS))}")
 
@@ -240,8 +275,13 @@ def _contradictions(config: TrainingConfig) -> Iterator[Fault]:
     if isinstance(scheduler, OneCycle) and scheduler.max_learning_rate <= optimizer.learning_rate:
         detail = f"must be above the learning rate that it starts from ({optimizer.learning_rate:g})"
         yield Fault(f"{ROOT}/scheduler/max_learning_rate", detail)
-    if config.epochs is not None and scheduler.warmup_epochs >= config.epochs:
-        yield Fault(f"{ROOT}/scheduler/warmup_epochs", f"must be less than the {config.epochs} epochs")
+    if config.epochs is not None:
+        yield from _long_warmup(scheduler, config.epochs)
+
+
+def _long_warmup(scheduler: Scheduler, epochs: int) -> Iterator[Fault]:
+    if scheduler.warmup_epochs >= epochs:
+        yield Fault(f"{ROOT}/scheduler/warmup_epochs", f"must be less than the {epochs} epochs")
 
 
 def _refusal(faults: list[Fault]) -> InvalidError:

@@ -203,7 +203,7 @@ class Sampling(Options):
         Literal["none", "oversample", "undersample", "class_weights"], Field(description="How rare classes are helped.")
     ] = "none"
     fraction: Annotated[float, Field(gt=0, le=1, description="Share of each class's images that is used.")] = 1.0
-    max_per_class: Annotated[int | None, Field(ge=1, description="Most images of a class.")] = None
+    max_per_class: Annotated[int | None, Field(ge=1, lt=2**31, description="Most images of a class.")] = None
 
 
 class Validation(Options):

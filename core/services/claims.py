@@ -12,6 +12,8 @@ from core.db.engine import read_clock
 from core.db.rows import CheckpointRow, EpochRow, JobAttemptRow, JobRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.jobs import AttemptEnd, JobStatus
+from core.domain.placement import choose_queue, list_wants
+from core.domain.tasks import CPU_QUEUE
 from core.errors import LeaseLostError
 from core.services.transitions import change_status
 from core.services.workers import gpu_has_a_free_slot
@@ -79,8 +81,7 @@ def claim_job(
     The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
     engine that is not among ``engines``, those of the worker, are left to others.
     """
-    wanted = ["gpu", "auto"] if device == "cuda" else ["cpu"] if gpu_has_a_free_slot(session) else ["cpu", "auto"]
-    job_id = _next_job(session, wanted, engines)
+    job_id = _next_job(session, _wants(session, device, engines))
     if job_id is None:
         return None
     now = read_clock(session)
@@ -116,8 +117,14 @@ def claim_job(
     )
 
 
-def _next_job(session: Session, wanted: list[str], engines: Collection[EngineName]) -> str | None:
-    computable = [] if set(engines) >= set(ENGINES) else [JobRow.config["engine"].as_string().in_(engines)]
+def _wants(session: Session, device: str, engines: Collection[EngineName]) -> list[str]:
+    """Return which jobs a worker takes now; a processor leaves those that a GPU could train at once to it."""
+    queue = choose_queue(device, engines)
+    left = {"auto"} if queue == CPU_QUEUE and gpu_has_a_free_slot(session) else set()
+    return [want for want in list_wants(queue) if want not in left]
+
+
+def _next_job(session: Session, wanted: list[str]) -> str | None:
     running = (
         select(JobRow.tenant_id, func.count().label("jobs"))
         .where(JobRow.status == JobStatus.RUNNING)
@@ -127,7 +134,7 @@ def _next_job(session: Session, wanted: list[str], engines: Collection[EngineNam
     return session.scalar(
         select(JobRow.id)
         .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
-        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted), *computable)
+        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted))
         .order_by(func.coalesce(running.c.jobs, 0), JobRow.priority.desc(), JobRow.id)
         .limit(1)
         .with_for_update(of=JobRow, skip_locked=True)
@@ -214,10 +221,13 @@ def leave(session: Session, claim: Claim, *, after: JobStatus, reason: str, **va
 def release(session: Session, claim: Claim, *, end: AttemptEnd, after: JobStatus, reason: str) -> None:
     """Give a job back without a result: ``queued`` for a preemption, ``paused`` as the user asked.
 
+    What the user asked of a job that is preempted still stands: the next attempt will hear of it.
+
     Raises:
         LeaseLostError: This attempt holds it no longer.
     """
-    leave(session, claim, after=after, reason=reason, pause_requested=False)
+    granted = {"pause_requested": False} if after == JobStatus.PAUSED else {}
+    leave(session, claim, after=after, reason=reason, **granted)
     end_attempt(session, claim.job_id, claim.attempt, end=end, detail=reason)
 
 

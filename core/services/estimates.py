@@ -1,6 +1,6 @@
 """How long a training would take: from the measured speed of epochs that earlier trainings of its kind have done."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.db.rows import DatasetRow, EpochRow, JobRow
 from core.domain.jobs import JobStatus
+from core.domain.placement import Want, choose_queue, choose_want, list_queues, list_wants
 from core.services.jobs import JobPlan
 from core.services.workers import list_trainers
 
@@ -37,7 +38,7 @@ def estimate_job(session: Session, plan: JobPlan, *, priority: int) -> Estimate:
     config = plan.config.plain()
     per_epoch = _seconds_per_epoch(session, config, images=plan.manifest.images_in("train"))
     total = None if per_epoch is None else per_epoch * config["epochs"]
-    return Estimate(per_epoch, total, _wait_seconds(session, device=config["device"], priority=priority))
+    return Estimate(per_epoch, total, _wait_seconds(session, choose_want(plan.config), priority=priority))
 
 
 def _seconds_per_epoch(session: Session, config: Mapping[str, Any], *, images: int) -> float | None:
@@ -58,23 +59,24 @@ def _seconds_per_epoch(session: Session, config: Mapping[str, Any], *, images: i
     return images * sum(1 / speed for speed in speeds) / len(speeds) if speeds else None
 
 
-def _wait_seconds(session: Session, *, device: str, priority: int) -> float | None:
+def _wait_seconds(session: Session, wanted: Want, *, priority: int) -> float | None:
     """Return how long until a slot is free for one more job: all work ahead, shared by all slots."""
-    trainers = [worker for worker in list_trainers(session) if device in ("auto", worker.device)]
+    queues = list_queues(wanted)
+    trainers = [worker for worker in list_trainers(session) if choose_queue(worker.device, worker.engines) in queues]
     slots = sum(worker.slots for worker in trainers)
     if not slots:
         return None
-    queued = _queued_ahead(session, device=device, priority=priority)
+    sharing = {want for queue in queues for want in list_wants(queue)}
+    queued = _queued_ahead(session, sharing, priority=priority)
     if len(queued) + sum(len(worker.busy) for worker in trainers) < slots:
         return 0.0
     work = [_seconds_of(session, job) for job in queued] + _seconds_left(session)
     return None if None in work else sum(seconds for seconds in work if seconds is not None) / slots
 
 
-def _queued_ahead(session: Session, *, device: str, priority: int) -> list[JobRow]:
-    wanted = {"cpu": ["cpu", "auto"], "cuda": ["gpu", "auto"]}.get(device, ["cpu", "gpu", "auto"])
+def _queued_ahead(session: Session, sharing: Collection[Want], *, priority: int) -> list[JobRow]:
     query = select(JobRow).where(
-        JobRow.status == JobStatus.QUEUED, JobRow.priority >= priority, JobRow.queue.in_(wanted)
+        JobRow.status == JobStatus.QUEUED, JobRow.priority >= priority, JobRow.queue.in_(sharing)
     )
     return list(session.scalars(query.order_by(JobRow.priority.desc(), JobRow.id).limit(_MOST_JOBS_AHEAD)))
 

@@ -1,18 +1,18 @@
 """Turning an uploaded archive into a dataset: the worker's hold on it, and what it writes at the end."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
+from core.db.json_rows import insert_json
 from core.db.rows import DatasetEntryRow, DatasetRow, PackRow
-from core.domain.datasets import ColorMode, DatasetStatus, LedgerEntry, Manifest, Outcome
+from core.domain.datasets import ColorMode, DatasetStatus, Manifest, Outcome
 from core.errors import DatasetRejectedError, LeaseLostError
 from core.storage.store import StoredObject
 
@@ -86,12 +86,15 @@ def accept_dataset(
     claim: DatasetClaim,
     *,
     manifest: Manifest,
-    ledger: Iterable[LedgerEntry],
+    ledger: Iterable[str],
     pack: StoredObject,
     image_size: int,
     preview_key: str,
 ) -> None:
-    """Make a dataset ``ready`` with its manifest, ledger, first pack and preview; raises `LeaseLostError`."""
+    """Make a dataset ``ready`` with its manifest, ledger, first pack and preview; raises `LeaseLostError`.
+
+    Of the ledger the lines are given, as `core.datasets.ledger.write_ledger` writes them.
+    """
     write_dataset(
         session,
         claim,
@@ -109,9 +112,13 @@ def reject_dataset(
     claim: DatasetClaim,
     error: DatasetRejectedError,
     *,
-    ledger: Iterable[LedgerEntry],
+    ledger: Iterable[str],
 ) -> None:
-    """Make a dataset ``rejected``, keeping every reason and what the ledger knows; raises `LeaseLostError`."""
+    """Make a dataset ``rejected``, keeping every reason and what the ledger knows, by its lines.
+
+    Raises:
+        LeaseLostError: As `write_dataset`.
+    """
     write_dataset(
         session,
         claim,
@@ -126,14 +133,16 @@ def reject_dataset(
     _write_ledger(session, claim.dataset_id, ledger)
 
 
-def _write_ledger(session: Session, dataset_id: str, ledger: Iterable[LedgerEntry]) -> None:
+def _write_ledger(session: Session, dataset_id: str, ledger: Iterable[str]) -> None:
     """Write every entry, and how many there are of each outcome."""
-    counts = Counter[str]()
-    rows = ({"dataset_id": dataset_id, **entry.model_dump()} for entry in ledger)
-    while batch := list(islice(rows, _ENTRIES_AT_ONCE)):
-        session.execute(insert(DatasetEntryRow), batch)
-        counts.update(row["outcome"] for row in batch)
-    entries = {outcome.value: counts[outcome] for outcome in Outcome}
+    table, lines = DatasetEntryRow.metadata.tables[DatasetEntryRow.__tablename__], iter(ledger)
+    while batch := list(islice(lines, _ENTRIES_AT_ONCE)):
+        session.execute(insert_json(session, table, batch, dataset_id=dataset_id))
+    outcome = DatasetEntryRow.outcome
+    counted = session.execute(
+        select(outcome, func.count()).where(DatasetEntryRow.dataset_id == dataset_id).group_by(outcome)
+    )
+    entries = dict.fromkeys(Outcome, 0) | {Outcome(name): count for name, count in counted}
     session.execute(update(DatasetRow).where(DatasetRow.id == dataset_id).values(entries=entries))
 
 

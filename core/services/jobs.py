@@ -23,6 +23,7 @@ from core.db.rows import (
 from core.domain.datasets import DatasetStatus, Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import ENDED, AttemptEnd, JobStatus
+from core.domain.placement import choose_want, list_queues, list_wants
 from core.domain.training_config import TrainingConfig, resolve, settle
 from core.errors import ConflictError, IllegalTransitionError, InvalidError, NotFoundError
 from core.services.claims import end_attempt
@@ -30,9 +31,7 @@ from core.services.datasets import get_dataset
 from core.services.messages import WakeUp, train_messages
 from core.services.paging import Page, read_page
 from core.services.transitions import change_status, record_transition
-from core.services.workers import gpu_lives
-
-_WANTED = {"cpu": "cpu", "cuda": "gpu", "auto": "auto"}
+from core.services.workers import explain_wait, live_queues
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def submit_job(
         tags=list(wanted.tags),
         config=plan.config.model_dump(mode="json"),
         priority=wanted.priority,
-        queue=_choose_queue(plan.config),
+        queue=choose_want(plan.config),
         status=JobStatus.QUEUED,
         attempt=0,
         attempts_lost=0,
@@ -125,14 +124,9 @@ def submit_job(
     return job, wake(session, job)
 
 
-def _choose_queue(config: TrainingConfig) -> str:
-    """Return which workers may take a job; NumPy computes on processors alone, and would waste a GPU's slot."""
-    return "cpu" if config.engine == "numpy" else _WANTED[config.device]
-
-
 def wake(session: Session, job: JobRow) -> list[WakeUp]:
     """Return the wake-ups that a queued job needs."""
-    return train_messages(job.id, wanted=job.queue, gpu_lives=gpu_lives(session))
+    return train_messages(job.id, wanted=job.queue, live=live_queues(session))
 
 
 def get_job(session: Session, tenant_id: str, job_id: str, *, lock: bool = False) -> JobRow:
@@ -201,10 +195,10 @@ def list_logs(session: Session, job_id: str, *, after: int, limit: int) -> Seque
 
 
 def count_jobs_ahead(session: Session, job: JobRow) -> int:
-    """Return how many queued jobs for the same kind of worker come before a queued one; 0 for any other."""
+    """Return how many queued jobs that the same workers could take come before a queued one; 0 for any other."""
     if job.status != JobStatus.QUEUED:
         return 0
-    sharing = ["cpu", "gpu", "auto"] if job.queue == "auto" else [job.queue, "auto"]
+    sharing = {want for queue in list_queues(job.queue) for want in list_wants(queue)}
     ahead = or_(
         JobRow.priority > job.priority,
         (JobRow.priority == job.priority) & (JobRow.id < job.id),
@@ -213,6 +207,11 @@ def count_jobs_ahead(session: Session, job: JobRow) -> int:
         session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(sharing), ahead))
         or 0
     )
+
+
+def explain_status(session: Session, job: JobRow) -> str | None:
+    """Return why a queued job cannot begin, whatever ends before it; ``None`` where it only waits its turn."""
+    return explain_wait(session, job.queue) if job.status == JobStatus.QUEUED else None
 
 
 def cancel_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> JobRow:

@@ -1,9 +1,11 @@
 """Wake-ups: what is sent to a queue after a commit. A lost one is sent again by the sweeper."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.domain import tasks
+from core.domain.placement import list_live_queues
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,14 @@ def ingest_message(dataset_id: str) -> WakeUp:
     return WakeUp(tasks.INGEST, tasks.INGEST_QUEUE, dataset_id)
 
 
-def train_messages(job_id: str, *, wanted: str, gpu_lives: bool) -> list[WakeUp]:
-    """Return the wake-ups for a job that wants ``cpu``, ``gpu`` or ``auto``: a GPU that is there first."""
-    queues: list[tasks.Queue] = {
-        "cpu": [tasks.CPU_QUEUE],
-        "gpu": [tasks.GPU_QUEUE],
-        "auto": [tasks.GPU_QUEUE, tasks.CPU_QUEUE] if gpu_lives else [tasks.CPU_QUEUE],
-    }[wanted]
-    return [WakeUp(tasks.TRAIN, queue, job_id) for queue in queues]
+def train_messages(job_id: str, *, wanted: str, live: Collection[tasks.Queue]) -> list[WakeUp]:
+    """Return the wake-ups for a job: one for each kind of worker that lives and can train it.
+
+    No other kind gets one, so that none is swallowed by a worker that cannot train the job.
+
+    Args:
+        job_id: The job.
+        wanted: What it wants of a worker: a `core.domain.placement.Want`.
+        live: Queues that a living worker listens to.
+    """
+    return [WakeUp(tasks.TRAIN, queue, job_id) for queue in list_live_queues(wanted, live)]

@@ -12,9 +12,8 @@ from core.db.rows import DatasetRow, JobRow
 from core.domain import tasks
 from core.domain.datasets import DatasetStatus
 from core.domain.jobs import JobStatus
-from core.services.workers import gpu_lives
-
-_GROUPS: dict[tasks.Queue, str] = {tasks.CPU_QUEUE: "cpu", tasks.GPU_QUEUE: "gpu"}
+from core.domain.placement import TRAIN_QUEUES, WANTS, list_live_queues
+from core.services.workers import live_queues
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ class QueueState:
 
 
 def measure_queues(session: Session) -> list[QueueState]:
-    """Return the state of each queue. A job that takes either device counts where it is sent first."""
-    now = read_clock(session)
-    first: tasks.Queue = tasks.GPU_QUEUE if gpu_lives(session) else tasks.CPU_QUEUE
+    """Return the state of each queue. A job that several kinds of workers can train counts where it is sent first."""
+    now, live = read_clock(session), live_queues(session)
+    counted = {want: list_live_queues(want, live)[0] for want in WANTS}
     return [
         *(
-            _measure_jobs(session, queue, [wanted, "auto"] if queue == first else [wanted], now)
-            for queue, wanted in _GROUPS.items()
+            _measure_jobs(session, queue, [want for want, first in counted.items() if first == queue], now)
+            for queue in TRAIN_QUEUES
         ),
         _measure_datasets(session, now),
     ]

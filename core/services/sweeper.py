@@ -3,18 +3,20 @@
 Every change is one conditional update, so that any number of sweepers at once do nothing twice.
 """
 
+from datetime import datetime
+
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from core.crash_points import reach
 from core.db.engine import read_clock
 from core.db.rows import DatasetRow, JobRow
-from core.domain import tasks
 from core.domain.datasets import DatasetStatus
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.errors import UnavailableError
 from core.services.claims import SWEEPER, lose
 from core.services.messages import Sender, WakeUp, ingest_message, train_messages
-from core.services.workers import gpu_lives
+from core.services.workers import live_queues
 
 # A message only wakes a worker, which takes the next row whatever the message names: a few are as good as all.
 _MOST_MESSAGES = 100
@@ -26,19 +28,21 @@ def reap_jobs(session: Session) -> list[str]:
     expired = session.execute(
         select(JobRow.id, JobRow.attempt).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < now)
     ).all()
-    return [
-        job_id
-        for job_id, attempt in expired
-        if lose(
-            session,
-            job_id,
-            attempt,
-            end=AttemptEnd.WORKER_LOST,
-            actor=SWEEPER,
-            detail="no heartbeat within the lease",
-            conditions=(JobRow.lease_expires_at < now,),
-        )
-    ]
+    return [job_id for job_id, attempt in expired if _reap(session, job_id, attempt, now)]
+
+
+def _reap(session: Session, job_id: str, attempt: int, now: datetime) -> bool:
+    reach("sweep.select_before_update")
+    status = lose(
+        session,
+        job_id,
+        attempt,
+        end=AttemptEnd.WORKER_LOST,
+        actor=SWEEPER,
+        detail="no heartbeat within the lease",
+        conditions=(JobRow.lease_expires_at < now,),
+    )
+    return status is not None
 
 
 def reap_datasets(session: Session, *, max_attempts: int) -> list[str]:
@@ -82,19 +86,17 @@ def find_unsent(session: Session, sender: Sender) -> list[WakeUp]:
         .order_by(JobRow.priority.desc(), JobRow.id)
         .limit(_MOST_MESSAGES)
     )
-    gpu = gpu_lives(session)
+    live = live_queues(session)
     waiting = [ingest_message(dataset_id) for dataset_id in datasets]
     for job_id, wanted in jobs:
-        waiting += train_messages(job_id, wanted=wanted, gpu_lives=gpu)
+        waiting += train_messages(job_id, wanted=wanted, live=live)
     return _beyond_depth(waiting, sender)
 
 
 def _beyond_depth(waiting: list[WakeUp], sender: Sender) -> list[WakeUp]:
     missing: list[WakeUp] = []
-    for queue in (tasks.CPU_QUEUE, tasks.GPU_QUEUE, tasks.INGEST_QUEUE):
+    for queue in dict.fromkeys(message.queue for message in waiting):
         messages = [message for message in waiting if message.queue == queue]
-        if not messages:
-            continue
         try:
             missing += messages[sender.depth(queue) :]
         except UnavailableError:

@@ -8,20 +8,34 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import DatasetRow, JobRow, WorkerRow
+from core.domain.engines import ENGINES, EngineName
+from core.domain.placement import choose_queue, list_queues, name_need
+from core.domain.tasks import Queue
 
 # A worker reports every few seconds; one that has been silent for this long is not counted on.
 ALIVE_SECONDS = 30.0
 FORGOTTEN_SECONDS = 24 * 3600.0
 
 
-def report(session: Session, *, name: str, host: str, role: str, device: str, slots: int, busy: Sequence[str]) -> None:
-    """Record that a worker lives, and the ids that it works on."""
+def report(
+    session: Session,
+    *,
+    name: str,
+    host: str,
+    role: str,
+    device: str,
+    slots: int,
+    busy: Sequence[str],
+    engines: Sequence[EngineName] = ENGINES,
+) -> None:
+    """Record that a worker lives, what it computes with, and the ids that it works on."""
     now = read_clock(session)
     row = session.get(WorkerRow, name)
     if row is None:
         row = WorkerRow(name=name, started_at=now)
         session.add(row)
     row.host, row.role, row.device, row.slots, row.busy, row.heartbeat_at = host, role, device, slots, list(busy), now
+    row.engines = list(engines)
 
 
 def leave(session: Session, name: str) -> None:
@@ -57,9 +71,19 @@ def find_own(session: Session, tenant_id: str, resource_ids: Collection[str]) ->
     return {*jobs, *datasets}
 
 
-def gpu_lives(session: Session) -> bool:
-    """Return whether a worker that trains on a GPU is alive."""
-    return any(worker.device == "cuda" for worker in list_trainers(session))
+def live_queues(session: Session) -> set[Queue]:
+    """Return the queues that workers which train and are alive listen to."""
+    return {choose_queue(worker.device, worker.engines) for worker in list_trainers(session)}
+
+
+def explain_wait(session: Session, wanted: str) -> str | None:
+    """Return why a job that wants such a worker cannot begin, or ``None`` where one that can train it is alive."""
+    live = live_queues(session)
+    if live.intersection(list_queues(wanted)):
+        return None
+    if not live:
+        return "No worker that trains is alive."
+    return f"No worker that is alive can train it: it needs {name_need(wanted)}."
 
 
 def gpu_has_a_free_slot(session: Session) -> bool:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO
 
+from core.crash_points import reach
 from core.errors import IntegrityError, TooLargeError, UnreadableError
 from core.storage.store import StoredObject
 
@@ -107,6 +108,7 @@ def save(source: BinaryIO, path: Path, *, sha256: str | None = None) -> None:
     body = MeteredBody(source)
     try:
         write_synced(body, temporary)
+        reach("w.download_mid")
         if sha256 is not None and body.stored_as("").sha256 != sha256:
             raise IntegrityError("The stored bytes are not the bytes that were recorded.")
         temporary.replace(path)

@@ -1,6 +1,7 @@
 """Random changes of light, colour and cover of whole batches, drawn for each image."""
 
 import math
+from functools import lru_cache
 
 import torch
 
@@ -43,12 +44,21 @@ def _color_matrix(saturation: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
         saturation: Factors ``(batch, 1, 1)``.
         turn: Angles about the gray axis ``(batch, 1, 1)``, in radians.
     """
-    luma = torch.tensor(_LUMA, device=turn.device).expand(3, 3)
-    identity = torch.eye(3, device=turn.device)
+    luma, identity, across = _color_axes(turn.device)
     # Rodrigues' formula about the axis (1, 1, 1).
-    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=turn.device) / math.sqrt(3)
     turned = identity + torch.sin(turn) * across + (1 - torch.cos(turn)) * (across @ across)
     return luma + (identity - luma) @ (saturation * turned) @ (identity - luma)
+
+
+@lru_cache(maxsize=8)
+def _color_axes(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what takes the luma, what changes nothing, and the axis's cross product, each ``(3, 3)``.
+
+    They are sent to the device once: sending waits for all that it still computes.
+    """
+    luma = torch.tensor(_LUMA, device=device).expand(3, 3)
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device) / math.sqrt(3)
+    return luma, torch.eye(3, device=device), across
 
 
 def erase(images: torch.Tensor, options: Augmentation) -> torch.Tensor:

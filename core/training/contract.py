@@ -26,6 +26,7 @@ class TrainingJob:
         threads: Threads that may compute. NumPy's are those that its BLAS was told when it was loaded.
         resume_from: A checkpoint of the same config and pack.
         initial_weights: A ``model.safetensors`` of the same architecture, classes and channels to start from.
+        speeds: Folder where this machine's measured speeds are noted; None measures anew what is chosen by speed.
     """
 
     config: TrainingConfig
@@ -35,6 +36,7 @@ class TrainingJob:
     threads: int = 1
     resume_from: Path | None = None
     initial_weights: Path | None = None
+    speeds: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -45,6 +46,7 @@ class Setup:
         threads: Threads that may compute.
         train: Positions in the pack of the images that train.
         precision: What an earlier attempt of the same training has chosen; None where none has.
+        speeds: Folder where this machine's measured speeds are noted, so that equal trainings choose alike.
     """
 
     config: TrainingConfig
@@ -53,6 +55,7 @@ class Setup:
     threads: int
     train: Positions
     precision: PrecisionName | None = None
+    speeds: Path | None = None
 
 
 class Engine(Protocol):
@@ -70,11 +73,18 @@ class Engine(Protocol):
     def versions(self) -> dict[str, str]:
         """Return the versions of what computes, by name."""
 
+    @property
+    def source(self) -> str:
+        """Return where the images are read from, in words for people."""
+
     def start_sums(self, *, loss: float, right: int) -> None:
         """Begin the sums of loss and of right answers at these values; steps follow."""
 
     def train(self, positions: Positions, step: Step) -> None:
         """Take one step on the images at ``positions`` of the pack, and add to the sums."""
+
+    def expect(self, positions: Positions) -> None:
+        """Hear what the next step is likely to take, to bring it while this one is computed; it may be nothing."""
 
     def read_sums(self) -> tuple[float, int]:
         """Return the sums: the steps' mean losses times their images, and the right answers."""

@@ -95,7 +95,13 @@ def draw_pulls(images: torch.Tensor, strength: float) -> torch.Tensor:
     rows, columns = (_smoothing(side, images.device) for side in (height, width))
     drawn = torch.randn(batch, 2, rows.shape[1], columns.shape[1], device=images.device)
     field = rows @ drawn @ columns.T
-    return (field * (2 * strength / torch.tensor([width, height], device=images.device)).view(2, 1, 1)).movedim(1, -1)
+    return (field * (2 * strength / _sides(height, width, images.device))).movedim(1, -1)
+
+
+@lru_cache(maxsize=8)
+def _sides(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return the sides in pixels ``(2, 1, 1)``, width first; sent once, for sending waits for a GPU's steps."""
+    return torch.tensor([width, height], device=device).view(2, 1, 1)
 
 
 @lru_cache(maxsize=8)

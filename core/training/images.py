@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.datasets.packs import Pack
+from core.domain.sampling import count_held_out
 from core.domain.training_options import TrainingConfig
 from core.training.draws import Purpose, make_generator
 
@@ -35,9 +36,10 @@ def _hold_out(pack: Pack, train: Positions, config: TrainingConfig) -> tuple[Pos
     generator = make_generator(config.seed, Purpose.SPLIT)
     labels = pack.labels[train]
     held = np.zeros(len(train), bool)
-    for label in range(len(pack.classes)):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        held[members[: min(round(len(members) * config.validation.fraction), len(members) - 1)]] = True
+    members = [np.flatnonzero(labels == label) for label in range(len(pack.classes))]
+    counts = count_held_out([len(own) for own in members], config.validation.fraction)
+    for own, count in zip(members, counts, strict=True):
+        held[generator.permutation(own)[:count]] = True
     return train[~held], train[held]
 
 

@@ -25,7 +25,7 @@ def measure_loss(
     """
     match config.loss:
         case "cross_entropy":
-            return functional.cross_entropy(answers, labels, weights, label_smoothing=config.label_smoothing)
+            return measure_surprise(answers, labels, weights, label_smoothing=config.label_smoothing)
         case "mse_one_hot":
             return measure_squares(answers, labels, weights, label_smoothing=config.label_smoothing)
         case "map":
@@ -34,12 +34,28 @@ def measure_loss(
             assert_never(config.loss)
 
 
+def measure_surprise(
+    answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None, *, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Return the mean cross-entropy, a share of each label spread over all classes.
+
+    Where it has both weights and smoothing, torch's own waits for the device: its formula is written out here.
+    """
+    if weights is None or not label_smoothing:
+        return functional.cross_entropy(answers, labels, weights, label_smoothing=label_smoothing)
+    shares = answers.log_softmax(dim=1)
+    exact = functional.nll_loss(shares, labels, weights)
+    spread = -(shares * weights).sum() / (weights[labels].sum() * answers.shape[1])
+    return (1 - label_smoothing) * exact + label_smoothing * spread
+
+
 def measure_squares(
     answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None, *, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """Return the mean square of the probabilities' distance from the labels, each 1 at its class and 0 elsewhere."""
     classes = answers.shape[1]
-    wanted = functional.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+    own = labels[:, None] == torch.arange(classes, device=labels.device)
+    wanted = own * (1 - label_smoothing) + label_smoothing / classes
     squares = (answers.softmax(dim=1) - wanted).square().mean(dim=1)
     if weights is None:
         return squares.mean()

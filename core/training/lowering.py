@@ -26,6 +26,7 @@ from core.domain.layers import (
     input_shapes,
 )
 from core.training.nets import PartialConvolution, Scale, Subsample
+from core.training.norms import normalize
 from core.training.order import put_in_cheapest_order
 from core.training.quarters import convolve_squares, find_largest, take_mean
 
@@ -116,7 +117,7 @@ class LoweredNet:
                 if layer.bias and not isinstance(after, _POOLS):
                     yield lambda quarters: _shift(quarters, module.bias)
             case BatchNorm():
-                yield lambda quarters: module(quarters.flatten(0, 1).unsqueeze(2)).view_as(quarters)
+                yield lambda quarters: normalize(module, quarters.flatten(0, 1)).view_as(quarters)
             case Pool() | Subsampling():
                 yield find_largest if isinstance(layer, Pool) and layer.method == "max" else take_mean
                 if isinstance(before, Convolution) and before.bias:

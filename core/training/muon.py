@@ -47,7 +47,9 @@ class Muon(Optimizer):
         weights = list(weights)
         matrices = [weight for weight in weights if weight.ndim > 1]
         rest = [weight for weight in weights if weight.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices, "orthogonal": True}, {"params": rest, "orthogonal": False}]
+        # By that name torch knows, when it loads a state, that the count of steps belongs beside the weights.
+        apart = {"params": rest, "orthogonal": False, "fused": True}
+        groups: list[dict[str, Any]] = [{"params": matrices, "orthogonal": True}, apart]
         defaults = {"lr": learning_rate, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         super().__init__([group for group in groups if group["params"]], defaults)
 
@@ -123,12 +125,29 @@ def orthogonalize_all(moves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
-    """Return ``matrices`` ``(n, rows, columns)`` with singular values of about 1: Newton and Schulz, five rounds."""
+    """Return ``matrices`` ``(n, rows, columns)`` with singular values of about 1: Newton and Schulz, five rounds.
+
+    Each round multiplies a wide matrix from the left by a polynomial of its square. The rounds are computed on the
+    square alone, which is the smaller one, and their product is taken to the matrix at last.
+    """
     tall = matrices.shape[-2] > matrices.shape[-1]
     wide = matrices.mT if tall else matrices
     wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + _TINY)
-    for _ in range(_ROUNDS):
-        squares = wide @ wide.mT
-        factor = torch.baddbmm(squares, squares, squares, beta=_B, alpha=_C)
-        wide = torch.baddbmm(wide, factor, wide, beta=_A)
-    return wide.mT if tall else wide
+    squares = wide @ wide.mT
+    change = _measure_change(squares)
+    product = change + _A * torch.eye(wide.shape[-2], device=wide.device)
+    for _ in range(_ROUNDS - 1):
+        squares = _take_round(change, _take_round(change, squares))
+        change = _measure_change(squares)
+        product = _take_round(change, product)
+    result: torch.Tensor = product @ wide
+    return result.mT if tall else result
+
+
+def _measure_change(squares: torch.Tensor) -> torch.Tensor:
+    """Return what a round adds to `_A` times a matrix, as a factor ``(n, rows, rows)``."""
+    return torch.baddbmm(squares, squares, squares, beta=_B, alpha=_C)
+
+
+def _take_round(change: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    return torch.baddbmm(matrices, change, matrices, beta=_A)

@@ -218,7 +218,8 @@ def _build_layer(  # noqa: C901, PLR0911, PLR0912 - one for each kind of layer
         case Subsampling():
             return Subsample(taken[0], layer.size)
         case GlobalPool():
-            return nn.AdaptiveMaxPool2d(1) if layer.method == "max" else nn.AdaptiveAvgPool2d(1)
+            # Not the adaptive kind, whose gradient on a GPU is not the same to the bit each time.
+            return nn.MaxPool2d(taken[1:]) if layer.method == "max" else nn.AdaptiveAvgPool2d(1)
         case Flatten():
             return nn.Flatten()
         case Dense():

@@ -11,15 +11,17 @@ from core.training.nets import weight_tensors
 
 
 def build_optimizer(options: Optimizer, net: nn.Module) -> torch.optim.Optimizer:  # noqa: PLR0911 - one for each
-    """Return the optimiser; one call of it is one step for all weights together."""
+    """Return the optimiser; one call of it is one step for all weights together, and waits for no device."""
     weights, rate, decay = list(net.parameters()), options.learning_rate, options.weight_decay
+    # What counts steps lies where the weights are, for a processor would have to wait for it; Adagrad's lies with us.
+    apart = weights[0].device.type != "cpu"
     match options:
         case Adam():
             return torch.optim.Adam(weights, rate, options.betas, weight_decay=decay, fused=True)
         case AdamW():
             return torch.optim.AdamW(weights, rate, options.betas, weight_decay=decay, fused=True)
         case NAdam():
-            return torch.optim.NAdam(weights, rate, options.betas, weight_decay=decay, foreach=True)
+            return torch.optim.NAdam(weights, rate, options.betas, weight_decay=decay, foreach=True, capturable=apart)
         case Sgd():
             return torch.optim.SGD(
                 weights, rate, options.momentum, weight_decay=decay, nesterov=options.nesterov, fused=True
@@ -27,7 +29,9 @@ def build_optimizer(options: Optimizer, net: nn.Module) -> torch.optim.Optimizer
         case Muon():
             return muon.Muon(weights, rate, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay)
         case RmsProp():
-            return torch.optim.RMSprop(weights, rate, weight_decay=decay, momentum=options.momentum, foreach=True)
+            return torch.optim.RMSprop(
+                weights, rate, weight_decay=decay, momentum=options.momentum, foreach=True, capturable=apart
+            )
         case Adagrad():
             return torch.optim.Adagrad(weights, rate, weight_decay=decay, foreach=True)
         case _:

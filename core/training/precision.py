@@ -14,6 +14,8 @@ from core.training.processor import multiplies_bfloat16
 
 # Takes a kind of number and the number of a batch; returns the gradient of all weights in one row.
 Compute = Callable[[torch.dtype, int], torch.Tensor]
+# Takes what measures a speed; returns what it gives, or gave before.
+Recall = Callable[[Callable[[], float]], float]
 
 # A choice by the clock must not turn on noise.
 _LEAST_SPEEDUP = 1.15
@@ -29,11 +31,12 @@ def has_bfloat16(device: torch.device) -> bool:
     return multiplies_bfloat16()
 
 
-def choose_precision(compute: Compute, *, clock: Callable[[], float] = time.perf_counter) -> Choice:
+def choose_precision(compute: Compute, recall: Recall, *, clock: Callable[[], float] = time.perf_counter) -> Choice:
     """Compute the gradients of two batches in both precisions, compare them and then the time that they take.
 
     Args:
         compute: Finished when it returns, on an accelerator too.
+        recall: Asked for the speed. The gradients of equal trainings are equal, and their times are not.
         clock: In seconds.
     """
     full, half = ([compute(kind, batch) for batch in (0, 1)] for kind in (torch.float32, torch.bfloat16))
@@ -43,7 +46,7 @@ def choose_precision(compute: Compute, *, clock: Callable[[], float] = time.perf
     )
     if not rounding <= _MOST_ROUNDING:
         return Choice("fp32", f"in bfloat16 rounding moves a gradient by {rounding:.2f} of what another batch does")
-    speedup = _measure_speedup(compute, clock)
+    speedup = recall(lambda: _measure_speedup(compute, clock))
     chosen: PrecisionName = "bf16" if speedup >= _LEAST_SPEEDUP else "fp32"
     return Choice(chosen, f"bfloat16 is {speedup:.2f} times as fast and moves a gradient by {rounding:.2f} of a batch")
 

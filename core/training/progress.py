@@ -36,8 +36,9 @@ class ProgressMeter:
         self._epoch_work = train_images + _LOOK * validation_images
         self._work = epochs * self._epoch_work + _LOOK * test_images
         self._epoch, self._batch, self._done = 1, 0, 0.0
-        self._told_at = self._started_at = time.monotonic()
-        self._told_images = self._images = 0
+        self._told_at = self._started_at = self._worked_at = time.monotonic()
+        # Images trained since the speed was last told, and the seconds that they took, evaluation apart.
+        self._images, self._seconds = 0, 0.0
         self._done_at_start = 0.0
         self._speed = 0.0
 
@@ -45,24 +46,31 @@ class ProgressMeter:
         """Stand at a place: ``batch`` steps with ``images`` images of ``epoch`` are done."""
         self._epoch, self._batch = epoch, batch
         self._done = self._done_at_start = (epoch - 1) * self._epoch_work + images
-        self._started_at = time.monotonic()
+        self._started_at = self._worked_at = time.monotonic()
 
     def trained(self, images: int, *, epoch: int, batch: int) -> bool:
         """Count a step; return whether the observer was told."""
         self._epoch, self._batch = epoch, batch
         self._done += images
         self._images += images
+        self._seconds += self._pass_time()
         return self._tell_sometimes()
 
     def looked(self, images: int) -> None:
         """Count images that were evaluated."""
         self._done += _LOOK * images
+        self._pass_time()
         self._tell_sometimes()
 
     def finish(self) -> None:
         """Tell that everything is done."""
         self._done = self._work
         self._tell()
+
+    def _pass_time(self) -> float:
+        """Return the seconds since work was last counted."""
+        before, self._worked_at = self._worked_at, time.monotonic()
+        return self._worked_at - before
 
     def _tell_sometimes(self) -> bool:
         if time.monotonic() - self._told_at < _SECONDS_BETWEEN:
@@ -72,9 +80,9 @@ class ProgressMeter:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if self._images > self._told_images and now > self._told_at:
-            self._speed = (self._images - self._told_images) / (now - self._told_at)
-        self._told_at, self._told_images = now, self._images
+        if self._images and self._seconds > 0:
+            self._speed = self._images / self._seconds
+        self._told_at, self._images, self._seconds = now, 0, 0.0
         rate = (self._done - self._done_at_start) / max(now - self._started_at, 1e-9)
         self._observer.progress(
             Progress(

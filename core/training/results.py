@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from core.datasets.packs import Pack
 from core.domain.architectures import layers
@@ -23,6 +22,7 @@ from core.training.export import export_model, verify_export
 from core.training.images import Positions
 from core.training.processor import name_processor
 from core.training.torch_file import write_torch_file
+from core.training.weights_file import write_weights_file
 
 if TYPE_CHECKING:
     from core.training.trainer import Training
@@ -54,7 +54,7 @@ def write_results(training: "Training", *, logits: Logits, test: Score | None) -
     files = {name: training.job.work_dir / name for name in _MEDIA_TYPES}
     weights = training.engine.weights()
     write_torch_file(files["model.pth"], weights)
-    save_file(weights, files["model.safetensors"], metadata=_metadata(training).properties())
+    write_weights_file(files["model.safetensors"], weights, _metadata(training).properties())
     _write_model(training, weights, files["model.onnx"])
     precision = training.engine.choice.precision
     _write_json(files["config.json"], {**training.config.plain(), "precision": precision})

@@ -1,7 +1,6 @@
 """The engine that computes with torch, on a processor or a GPU."""
 
 import io
-import os
 import pickle
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,7 +15,8 @@ from core.domain.architectures import layers
 from core.domain.layers import Shape
 from core.training.augmentation import make_augment
 from core.training.averages import AveragedNet
-from core.training.batches import Batches
+from core.training.batches import open_batches
+from core.training.device import describe_device, prepare_device
 from core.training.draws import Purpose, derive_seed, make_generator
 from core.training.engines import Arrays, Choice, Logits, PrecisionName, Setup, Step
 from core.training.forward import Forward, make_forward
@@ -26,10 +26,12 @@ from core.training.memory import keep_memory
 from core.training.nets import build_net, count_weights
 from core.training.optimizers import build_optimizer, penalize
 from core.training.precision import choose_precision, has_bfloat16
+from core.training.processor import name_processor
 from core.training.sampling import weigh_classes
+from core.training.speeds import measure_once
 
-# Evaluated in batches of about this many pixels, which stay in the processor's cache.
-_PIXELS_OF_A_BATCH = 2**18
+# Evaluated in batches of about this many pixels: they stay in a processor's cache, and keep a GPU busy.
+_PIXELS_OF_A_BATCH, _GPU_PIXELS_OF_A_BATCH = 2**18, 2**21
 _KINDS: dict[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # A probe takes as long as some thousand images: a training of fewer than these is not asked.
 _LEAST_WORK = 50_000
@@ -40,10 +42,12 @@ class TorchEngine:
     """See `core.training.engines.Engine`."""
 
     def __init__(self, setup: Setup) -> None:
-        _prepare_process(setup)
         self.config, self._pack = setup.config, setup.pack
         self.device = torch.device(setup.device)
-        self.batches = Batches(setup.pack, self.device)
+        keep_memory()
+        torch.set_num_threads(setup.threads)
+        prepare_device(self.device, deterministic=self.config.deterministic)
+        self.batches = open_batches(setup.pack, self.device)
         self.network = layers(self.config, classes=len(self._pack.classes))
         self.net = self._build_net()
         self.average = AveragedNet(self.net, self.config.ema) if self.config.ema else None
@@ -84,7 +88,22 @@ class TorchEngine:
         assert config.epochs is not None
         if config.epochs * len(setup.train) < _LEAST_WORK:
             return Choice("fp32", "so short a training is not worth a choice")
-        return choose_precision(self._make_probe(setup.train))
+        return choose_precision(
+            self._make_probe(setup.train),
+            lambda measure: measure_once(setup.speeds, self._describe_work(setup), measure),
+        )
+
+    def _describe_work(self, setup: Setup) -> dict[str, Any]:
+        """Return what the speed of a step depends on."""
+        return {
+            "processor": name_processor(),
+            "device": str(self.device),
+            "versions": self.versions,
+            "threads": setup.threads,
+            "network": [str(layer) for layer in self.network],
+            "shape": self._shape,
+            "batch_size": self.config.batch_size,
+        }
 
     def _make_probe(self, train: Positions) -> Callable[[torch.dtype, int], torch.Tensor]:
         """Return the function that computes the gradient of one of two batches in a precision, on a copy of the net."""
@@ -92,7 +111,7 @@ class TorchEngine:
         assert config.batch_size is not None
         chosen = make_generator(config.seed, Purpose.PROBE).permutation(train)
         batches = np.array_split(chosen[: 2 * min(config.batch_size, _MOST_PROBED)], 2)
-        inputs = [(self.batches.images(positions), self.batches.labels(positions)) for positions in batches]
+        inputs = [self.batches.take(positions) for positions in batches]
         net = deepcopy(self.net).train()
         forwards = {kind: self._make_forward(net, kind) for kind in _KINDS.values()}
 
@@ -123,8 +142,13 @@ class TorchEngine:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Return torch's version."""
-        return {"torch": str(torch.__version__)}
+        """Return torch's version, and on a GPU its name and those of its libraries."""
+        return {"torch": str(torch.__version__), **describe_device(self.device)}
+
+    @property
+    def source(self) -> str:
+        """Return where the images are read from."""
+        return self.batches.source
 
     def start_sums(self, *, loss: float, right: int) -> None:
         """Put the sums on the device, where reading them is the only thing that waits for it."""
@@ -143,7 +167,7 @@ class TorchEngine:
             seed_torch(config.seed, Purpose.STEP, step.epoch, step.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = step.learning_rate
-        images, labels = self.batches.images(positions), self.batches.labels(positions)
+        images, labels = self.batches.take(positions)
         if self.augment:
             images = self.augment(images)
         logits = self._forward(images)
@@ -157,17 +181,24 @@ class TorchEngine:
         self._loss += loss.detach() * len(positions)
         self._right += (logits.detach().argmax(dim=1) == labels).sum()
 
+    def expect(self, positions: Positions) -> None:
+        """Begin to bring the images of the next step."""
+        self.batches.expect(positions)
+
     def compute_logits(self, positions: Positions, tick: Callable[[int], None]) -> Logits:
-        """Return the logits ``(images, classes)``."""
+        """Return the logits ``(images, classes)``, which are brought from the device once."""
         self.kept.eval()
-        size = max(_PIXELS_OF_A_BATCH // self._pack.image_size**2, 1)
-        parts = [np.empty((0, len(self._pack.classes)), np.float32)]
+        pixels = _GPU_PIXELS_OF_A_BATCH if self.device.type == "cuda" else _PIXELS_OF_A_BATCH
+        size = max(pixels // self._pack.image_size**2, 1)
         with torch.inference_mode():
+            answers = torch.empty((len(positions), len(self._pack.classes)), device=self.device)
             for start in range(0, len(positions), size):
                 chunk = positions[start : start + size]
-                parts.append(self._look(self.batches.images(chunk)).cpu().numpy())
+                answers[start : start + size] = self._look(self.batches.images(chunk))
+                self.batches.expect(positions[start + size : start + 2 * size])
                 tick(len(chunk))
-        return np.concatenate(parts)
+            given: Logits = answers.cpu().numpy()
+        return given
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of the kept net's ``state_dict``."""
@@ -195,9 +226,11 @@ class TorchEngine:
         """Take over what `dump` returned."""
         stored = io.BytesIO(content["torch"].tobytes())
         try:
-            state = torch.load(stored, map_location=self.device, weights_only=True)
+            state = torch.load(stored, map_location="cpu", weights_only=True)
             self.net.load_state_dict(state["net"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            # Its options stay our own: those of a checkpoint from another device name that device's kernels.
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
             if self.average:
                 self.average.net.load_state_dict(state["average"])
                 self.average.steps = state["averaged_steps"]
@@ -214,15 +247,3 @@ def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> N
     torch.default_generator.manual_seed(derived)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.cuda.manual_seed_all(derived)
-
-
-def _prepare_process(setup: Setup) -> None:
-    """Set what holds for the whole process: threads, memory, and whether results must repeat."""
-    keep_memory()
-    torch.set_num_threads(setup.threads)
-    if setup.config.deterministic and setup.device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
-        torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(setup.config.deterministic)
-    # Nothing here reads memory that was not written, so filling it would only cost.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by a module property

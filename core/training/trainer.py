@@ -70,6 +70,8 @@ class Training:
         checkpoint = read_checkpoint(job.resume_from) if job.resume_from else None
         self.engine = open_engine(self._set_up(checkpoint))
         observer.log(f"Computes in {self.engine.choice.precision}: {self.engine.choice.reason}.")
+        if job.device == "cuda":
+            observer.log(f"Reads images from {self.engine.source}.")
         self.fingerprint = fingerprint(self.pack)
         self.state = State()
         self.meter = ProgressMeter(
@@ -119,6 +121,8 @@ class Training:
             kept = self.state.history[best.epoch - 1]
         logits = self._look(self.split.test)
         test = self._score(logits, self.split.test)
+        self._refuse_divergence(test.loss if test else 0.0)
+        self._refuse_broken_weights()
         files = write_results(self, logits=logits, test=test)
         self.meter.finish()
         return TrainingResult(
@@ -146,6 +150,7 @@ class Training:
             threads=self.job.threads,
             train=self.split.train,
             precision=circumstances.get("precision"),
+            speeds=self.job.speeds,
         )
 
     def _start_or_resume(self, checkpoint: Checkpoint | None) -> None:
@@ -188,9 +193,10 @@ class Training:
                 return False
             if command == "stop":
                 self.state.stop_reason = StopReason.STOPPED
-            chosen = order[place.batch * self.batch_size : (place.batch + 1) * self.batch_size]
+            chosen = self._cut(order, place.batch)
             self.engine.train(chosen, Step(place.epoch, place.batch, self._learning_rate(place.batch)))
             place.batch += 1
+            self.engine.expect(self._cut(order, place.batch))
             place.images += len(chosen)
             if self.meter.trained(len(chosen), epoch=place.epoch, batch=place.batch):
                 catch_up()
@@ -198,6 +204,10 @@ class Training:
                     self._save()
         catch_up()
         return True
+
+    def _cut(self, order: Positions, batch: int) -> Positions:
+        """Return what a step takes; nothing after the last."""
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _order(self, epoch: int) -> Positions:
         return order_epoch(self.split.train, self.pack.labels, self.config, epoch)
@@ -262,12 +272,19 @@ class Training:
         return score(logits, self.pack.labels[positions]) if len(positions) else None
 
     def _refuse_divergence(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            detail = (
-                f"The loss is no longer a number in epoch {self.state.place.epoch}. "
-                "A lower optimizer.learning_rate, a warm-up or batch_norm may help."
-            )
-            raise TrainingError(detail, code="diverged")
+        if math.isfinite(loss):
+            return
+        place = self.state.place
+        detail = (
+            f"The loss is no longer a number in epoch {place.epoch if place.batch else place.epoch - 1}. "
+            "A lower optimizer.learning_rate, a warm-up or batch_norm may help."
+        )
+        raise TrainingError(detail, code="diverged")
+
+    def _refuse_broken_weights(self) -> None:
+        """Treat weights that are no numbers as the loss that they will give: a step may leave them after its loss."""
+        whole = all(np.isfinite(array).all() for array in self.engine.weights().values())
+        self._refuse_divergence(0.0 if whole else math.nan)
 
     def _circumstances(self) -> dict[str, Any]:
         engine = self.engine
@@ -277,6 +294,7 @@ class Training:
         return asdict(circumstances)
 
     def _save(self) -> None:
+        self._refuse_broken_weights()
         place, best = self.state.place, self.state.best.weights or {}
         plain = {
             "config": self.config.plain(),

@@ -1,6 +1,7 @@
 """The services of jobs and datasets, on SQLite and on PostgreSQL alike."""
 
 import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,9 +17,7 @@ from core.domain.datasets import (
     DatasetStatus,
     EntryCounts,
     ImageSummary,
-    LedgerEntry,
     Manifest,
-    Outcome,
 )
 from core.domain.engines import ENGINES, EngineName
 from core.domain.identifiers import new_id
@@ -192,9 +191,61 @@ def test_a_job_of_the_numpy_engine_waits_for_a_processor_and_never_for_a_gpu(
     sessions: Sessions, tenant: str, dataset: str
 ) -> None:
     job_id = _submit(sessions, tenant, dataset, config=NUMPY)
-    assert _job(sessions, job_id).queue == "cpu"
+    assert _job(sessions, job_id).queue == "numpy"
     with transaction(sessions) as session:
         assert claims.claim_job(session, worker="w1", device="cuda", lease_seconds=30) is None
+
+
+def _wake_ups(sessions: Sessions, tenant: str, dataset: str, **fields: object) -> list[str]:
+    with transaction(sessions) as session:
+        wanted = NewJob(dataset_id=dataset, **fields)
+        _, messages = jobs.submit_job(session, tenant, wanted, actor="key_1", request_id="r1", max_attempts=3)
+        return [message.queue for message in messages]
+
+
+def test_no_wake_up_of_a_torch_job_goes_to_a_worker_without_torch(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    with transaction(sessions) as session:
+        workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[], engines=("numpy",))
+    assert _wake_ups(sessions, tenant, dataset) == ["cpu"]
+    assert _wake_ups(sessions, tenant, dataset, config=NUMPY) == ["numpy", "cpu"]
+
+
+class _NoMessages:
+    def send(self, message: object) -> None:
+        raise AssertionError
+
+    def depth(self, queue: str) -> int:
+        return 0
+
+
+def test_the_sweeper_announces_a_numpy_job_to_both_kinds_of_workers(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    by_torch, by_numpy = _submit(sessions, tenant, dataset), _submit(sessions, tenant, dataset, config=NUMPY)
+    with transaction(sessions) as session:
+        workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[], engines=("numpy",))
+        found = sweeper.find_unsent(session, _NoMessages())
+    assert {(message.queue, message.resource_id) for message in found} == {
+        ("cpu", by_torch),
+        ("cpu", by_numpy),
+        ("numpy", by_numpy),
+    }
+
+
+def test_a_job_for_numpy_has_the_jobs_ahead_that_its_workers_may_take_first(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    _submit(sessions, tenant, dataset)
+    _submit(sessions, tenant, dataset, config={"device": "cuda"})
+    by_numpy, gpu = (
+        _submit(sessions, tenant, dataset, config=NUMPY),
+        _submit(sessions, tenant, dataset, config={"device": "cuda"}),
+    )
+    with transaction(sessions, read_only=True) as session:
+        ahead = [jobs.count_jobs_ahead(session, session.get_one(JobRow, name)) for name in (by_numpy, gpu)]
+    assert ahead == [1, 2]
 
 
 def test_submit_refuses_what_the_numpy_engine_lacks_with_every_reason(
@@ -488,9 +539,9 @@ def test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one(sessions: Ses
     assert fresh is not None
     assert (fresh.dataset_id, fresh.attempt) == (dataset, 2)
     assert claim(30) is None
-    ledger = [
-        LedgerEntry(position=0, path="train/cat/1.png", outcome=Outcome.ACCEPTED, split="train", class_name="cat")
-    ]
+    image = {"position": 0, "path": "train/cat/1.png", "outcome": "accepted", "split": "train", "class_name": "007"}
+    folder = {"position": 1, "path": 'é😀"\\', "outcome": "ignored", "reason": "a folder"}
+    ledger = [json.dumps(image | {"width": 28, "height": 30, "mode": "L"}) + "\n", json.dumps(folder)]
     pack = StoredObject("p", 1, "d")
     with pytest.raises(LeaseLostError), transaction(sessions) as session:
         ingest.renew_dataset(session, stale, lease_seconds=30)
@@ -500,9 +551,11 @@ def test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one(sessions: Ses
         )
     with transaction(sessions, read_only=True) as session:
         row = datasets.get_dataset(session, tenant, dataset)
-        assert (row.status, row.entries) == ("ready", {"accepted": 1, "rejected": 0, "ignored": 0})
-        assert [entry.path for entry in datasets.list_entries(session, dataset, outcome=None, limit=9, after=-1)] == [
-            "train/cat/1.png"
+        assert (row.status, row.entries) == ("ready", {"accepted": 1, "rejected": 0, "ignored": 1})
+        entries = datasets.list_entries(session, dataset, outcome=None, limit=9, after=-1)
+        assert [(entry.path, entry.reason, entry.class_name, entry.width, entry.mode) for entry in entries] == [
+            ("train/cat/1.png", None, "007", 28, "L"),
+            ('é😀"\\', "a folder", None, None, None),
         ]
         assert ingest.find_pack(session, dataset, image_size=32, color_mode="grayscale") is not None
 

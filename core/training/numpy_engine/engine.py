@@ -54,6 +54,11 @@ class NumpyEngine:
         blas = build["Build Dependencies"]["blas"]
         return {"numpy": np.__version__, "blas": f"{blas['name']} {blas['version']}"}
 
+    @property
+    def source(self) -> str:
+        """Return the map."""
+        return "the mapped pack"
+
     def start_sums(self, *, loss: float, right: int) -> None:
         """Begin the sums at these values."""
         self._loss, self._right = loss, right
@@ -74,6 +79,9 @@ class NumpyEngine:
             self._optimizer.step(step.learning_rate)
         self._loss += loss * len(positions)
         self._right += int((logits.argmax(axis=0) == labels).sum())
+
+    def expect(self, positions: Positions) -> None:
+        """Do nothing: what is read is there at once."""
 
     def compute_logits(self, positions: Positions, tick: Callable[[int], None]) -> Logits:
         """Return the logits ``(images, classes)``."""

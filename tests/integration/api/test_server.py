@@ -54,6 +54,14 @@ def test_it_answers_and_says_nothing_of_itself(server):
     assert server.fetch("GET", "/api/v1/jobs")[0] == 200
 
 
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--port", 2)])
+def test_the_command_explains_itself_and_refuses_what_it_has_not(option, status):
+    ended = subprocess.run(
+        [sys.executable, "-m", "api.server", option], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, "python -m api.server" in ended.stdout + ended.stderr) == (status, True)
+
+
 def test_a_port_that_is_taken_is_said_in_one_line(server):
     environment = {**os.environ, "LENET_API_PORT": str(server.port), "LENET_DATA_DIR": str(server.folder)}
     ended = subprocess.run(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ def _order(folder: Path, **config: object) -> Order:
         threads=1,
         resume_from=None,
         initial_weights=None,
+        speeds=None,
     )
 
 
@@ -137,6 +139,60 @@ def test_a_trainer_dies_with_its_supervisor() -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the trainer outlived its supervisor"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def spawned() -> Iterator[SpawnedTrainers]:
+    source = SpawnedTrainers(nice=1)
+    yield source
+    source.close()
+
+
+def _end(trainer: Trainer) -> None:
+    trainer.kill()
+    trainer.end()
+
+
+def _await_isolation(trainer: Trainer) -> None:
+    """Wait until the trainer has lowered its priority, after which it asks to die with its parent."""
+    deadline = time.monotonic() + 30
+    while not psutil.Process(trainer.pid).nice():
+        assert time.monotonic() < deadline, "the trainer does not start"
+        time.sleep(0.02)
+    time.sleep(0.2)
+
+
+def test_a_trainer_outlives_the_thread_of_the_job_before_it(spawned: SpawnedTrainers) -> None:
+    next_one_runs, taken = threading.Event(), []
+
+    def run_a_job() -> None:
+        taken.append(spawned.take())  # It starts the next one ahead.
+        next_one_runs.wait()
+
+    thread = threading.Thread(target=run_a_job)
+    thread.start()
+    while not taken:
+        time.sleep(0.02)
+    following = spawned.take()
+    _await_isolation(following)
+    next_one_runs.set()
+    thread.join()
+    time.sleep(0.5)
+    lives = following.lives
+    for trainer in (*taken, following):
+        _end(trainer)
+    assert lives
+
+
+def test_a_spare_that_was_killed_while_it_waited_is_replaced(spawned: SpawnedTrainers, tmp_path: Path) -> None:
+    spare = spawned._spare.result()
+    spare.kill()
+    while spare.lives:
+        time.sleep(0.02)
+    trainer = spawned.take()
+    trainer.start(_order(tmp_path, epochs=1))
+    assert _hear(trainer)[-1]["type"] == "result"
+    assert trainer.end() == 0
 
 
 def test_the_supervisor_does_not_load_torch() -> None:

@@ -12,9 +12,9 @@ from core.services.progress import record_log, record_progress
 
 JOBS = "/api/v1/jobs"
 JOB_KEYS = {
-    "id", "name", "tags", "dataset_id", "sweep_id", "from_job", "warm_start", "status", "config", "priority",
-    "attempt", "progress", "metrics", "parameters", "stop_reason", "jobs_ahead", "device", "worker", "error",
-    "created_at", "started_at", "finished_at", "updated_at",
+    "id", "name", "tags", "dataset_id", "sweep_id", "from_job", "warm_start", "status", "status_reason", "config",
+    "priority", "attempt", "progress", "metrics", "parameters", "stop_reason", "jobs_ahead", "device", "worker",
+    "error", "created_at", "started_at", "finished_at", "updated_at",
 }  # fmt: skip
 
 
@@ -219,6 +219,28 @@ def test_lists_can_be_asked_by_status_dataset_and_tag(client, platform):
     assert ask(f"dataset_id={claimed.dataset_id}") == [first]
     assert client.get(f"{JOBS}?status=done").status_code == 422
     assert client.get(f"{JOBS}?staus=running").status_code == 422
+
+
+def test_a_job_that_no_living_worker_can_train_says_so(client, platform, sessions):
+    def ask(config):
+        return client.get(f"{JOBS}/{platform.make_job(config=config)}").get_json()["status_reason"]
+
+    assert ask({}) == "No worker that trains is alive."
+    with transaction(sessions) as session:
+        workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[], engines=["numpy"])
+    assert ask({"engine": "numpy"}) is None
+    assert ask({}) == "No worker that is alive can train it: it needs one with torch."
+    with transaction(sessions) as session:
+        workers.report(session, name="c", host="h", role="train", device="cpu", slots=1, busy=["job_x"])
+    assert ask({}) is None
+    assert ask({"device": "cuda"}) == "No worker that is alive can train it: it needs one with torch on a GPU."
+
+
+def test_only_a_queued_job_has_a_reason_to_wait(client, platform):
+    job_id = platform.make_job()
+    assert client.get(f"{JOBS}/{job_id}").get_json()["status_reason"] is not None
+    platform.claim()
+    assert client.get(f"{JOBS}/{job_id}").get_json()["status_reason"] is None
 
 
 def test_jobs_ahead_are_counted(client, platform):

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bench.platform import BenchError, seconds_of
-from client.types import Job
+from bench.platform import BenchError, epoch_seconds, seconds_of
+from client.types import Epoch, Job
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -20,3 +20,13 @@ def test_the_time_of_several_jobs_is_from_the_first_submission_to_the_last_end()
 def test_jobs_that_have_not_ended_have_no_time():
     with pytest.raises(BenchError, match="ended"):
         seconds_of([job(0, 1), job(0, None)])
+
+
+def test_every_epoch_has_its_seconds():
+    assert epoch_seconds([Epoch(epoch=1, seconds=2.5), Epoch(epoch=2, seconds=2.0)]) == [2.5, 2.0]
+
+
+@pytest.mark.parametrize("epochs", [[], [Epoch(epoch=1, seconds=1.0), Epoch(epoch=2)]])
+def test_epochs_without_a_time_are_refused(epochs):
+    with pytest.raises(BenchError, match="no time"):
+        epoch_seconds(epochs)

@@ -34,31 +34,42 @@ def peer(monkeypatch):
     ours.close()
 
 
-def answer_in_pieces(peer: socket.socket, *pieces: bytes) -> None:
-    def work() -> None:
-        peer.recv(100)
-        for piece in pieces:
-            peer.sendall(piece)
-        peer.shutdown(socket.SHUT_WR)
+@pytest.fixture
+def answer(peer):
+    """Send pieces from the other end once something was asked there."""
+    threads: list[threading.Thread] = []
 
-    threading.Thread(target=work).start()
+    def answer(*pieces: bytes) -> None:
+        threads.append(threading.Thread(target=_answer, args=(peer, pieces)))
+        threads[-1].start()
+
+    yield answer
+    for thread in threads:
+        thread.join()
 
 
-def test_an_answer_that_comes_in_pieces_is_put_together(peer):
-    answer_in_pieces(peer, b"HTTP/1.1 200 OK\r\nContent-", b"Length: 5\r\n\r\nhe", b"llo")
+def _answer(peer: socket.socket, pieces: tuple[bytes, ...]) -> None:
+    peer.recv(100)
+    for piece in pieces:
+        peer.sendall(piece)
+    peer.shutdown(socket.SHUT_WR)
+
+
+def test_an_answer_that_comes_in_pieces_is_put_together(answer):
+    answer(b"HTTP/1.1 200 OK\r\nContent-", b"Length: 5\r\n\r\nhe", b"llo")
 
     assert Connection("http://host:1").ask(b"GET") == b"hello"
 
 
-def test_an_answer_that_is_no_200_is_an_error(peer):
-    answer_in_pieces(peer, b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
+def test_an_answer_that_is_no_200_is_an_error(answer):
+    answer(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
 
     with pytest.raises(RefusedError, match="503"):
         Connection("http://host:1").ask(b"GET")
 
 
-def test_an_answer_that_breaks_off_is_an_error(peer):
-    answer_in_pieces(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+def test_an_answer_that_breaks_off_is_an_error(answer):
+    answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
 
     with pytest.raises(RefusedError, match="closed"):
         Connection("http://host:1").ask(b"GET")

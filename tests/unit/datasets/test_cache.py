@@ -150,15 +150,15 @@ def test_another_process_keeps_a_pack_in_use_until_it_dies(cache, store, tmp_pat
     assert digest_of(1) not in kept(tmp_path)
 
 
-def test_parts_that_a_killed_process_left_are_swept(cache, store, tmp_path):
+@pytest.mark.parametrize("name", ["{}.part", ".{}.part.0123456789abcdef"], ids=["fetched", "being fetched"])
+def test_parts_that_a_killed_process_left_are_swept(cache, store, tmp_path, name):
     (tmp_path / "packs").mkdir()
-    stale = tmp_path / "packs" / f"{digest_of(9)}.part"
+    stale = tmp_path / "packs" / name.format(digest_of(9))
     stale.write_bytes(bytes(500))
     os.utime(stale, (1, 1))
     with cache.use(digest_of(1), store.fetch(1)):
         pass
-    assert not stale.exists()
-    assert kept(tmp_path) == {digest_of(1)}
+    assert {path.name for path in (tmp_path / "packs").iterdir()} == {f"{digest_of(1)}.pack", f"{digest_of(1)}.lock"}
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "a" * 63])

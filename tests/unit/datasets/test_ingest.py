@@ -3,6 +3,7 @@ import json
 import os
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 
 from core.datasets import ingest as ingest_module
 from core.datasets.ingest import build_pack, ingest
-from core.datasets.ledger import read_ledger
 from core.datasets.limits import ArchiveLimits
 from core.datasets.packs import Pack
 from core.domain.datasets import Manifest, Outcome, WarningCode
@@ -35,6 +35,11 @@ def run(output, make_zip):
         return ingest(make_zip(files), output, limits=ArchiveLimits(**limits), image_size=image_size, processes=1)
 
     return ingest_files
+
+
+def read_ledger(path):
+    blank = dict.fromkeys(("reason", "split", "class_name", "width", "height", "mode"))
+    return [SimpleNamespace(**(blank | json.loads(line))) for line in path.read_text("utf-8").splitlines()]
 
 
 def warning_codes(result):
@@ -197,6 +202,14 @@ def test_duplicates_and_leaks_are_found_by_pixels(run, dataset_files, image_byte
     result = run(files)
     assert find_warning(result, WarningCode.DUPLICATE_IMAGES).examples == ["train/cat/again.bmp"]
     assert find_warning(result, WarningCode.TRAIN_TEST_LEAK).examples == ["test/dog/seen.bmp"]
+
+
+def test_duplicates_are_found_across_processes(monkeypatch, output, make_zip, dataset_files):
+    monkeypatch.setattr("core.datasets.decoding._CHUNK_ENTRIES", 1)
+    files = dataset_files(train=8)
+    files += [(name.replace(".png", "-again.png"), data) for name, data in files[:8]]
+    result = ingest(make_zip(files), output, limits=ArchiveLimits(), processes=3)
+    assert find_warning(result, WarningCode.DUPLICATE_IMAGES).count == 8
 
 
 def test_images_of_equal_bytes_and_other_shape_are_no_duplicates(run, dataset_files):

@@ -55,8 +55,9 @@ def is_gone(pid, seconds=5.0):
 
 def test_ingest_and_other_packs_are_made_in_a_process_of_their_own(make_zip, output, dataset_files):
     archive, seen = make_zip(dataset_files()), []
-    manifest = run_ingest(archive, output, settings=Settings(), image_size=8, on_progress=seen.append)
-    assert manifest.images.total == 12
+    result = run_ingest(archive, output, settings=Settings(), image_size=8, on_progress=seen.append)
+    assert result.manifest.images.total == 12
+    assert (result.digest, result.image_size) == (digest_of(output / "pack"), 8)
     assert seen[-1] <= 1.0
     assert Pack.open(output / "pack").image_size == 8
     digest = run_build_pack(archive, output, image_size=12, color_mode="rgb", settings=Settings())
@@ -121,7 +122,7 @@ def test_memory_beyond_the_limit_costs_the_image_not_the_worker(make_zip, output
     Image.new("RGB", (6000, 6000)).save(huge, "PNG", compress_level=1)
     files = [*dataset_files(train=15), ("train/cat/huge.png", huge.getvalue())]
     settings = Settings(decode_memory_bytes=2**28)
-    manifest = run_ingest(make_zip(files), output, settings=settings, processes=1)
+    manifest = run_ingest(make_zip(files), output, settings=settings, processes=1).manifest
     assert manifest.entries.rejected == 1
     assert manifest.images.total == 34
 

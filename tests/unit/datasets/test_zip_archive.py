@@ -1,11 +1,17 @@
 import stat
 import struct
+import tempfile
 import zipfile
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from core.datasets import zip_archive, zip_records
 from core.datasets.archives import read_part
+from core.datasets.limits import ArchiveLimits
 from core.datasets.members import DamagedError, StructureError
+from core.datasets.zip_archive import read_zip
 from core.errors import DatasetRejectedError
 
 
@@ -322,3 +328,85 @@ def test_random_damage_to_the_directory_never_escapes_as_another_error(opened, z
             read_all(opened(bytes(damaged)))
         except (DatasetRejectedError, StructureError, DamagedError):
             continue
+
+
+NAMES = [
+    "a.png",
+    "train/cat/1.png",
+    "train/cat/",
+    "A.png",
+    "CON",
+    "con.png",
+    "x/aux/1",
+    "é.png",
+    "a\nb",
+    "",
+    "a//b",
+    "./x",
+    "a .",
+]
+ODDITIES = [
+    {},
+    {"flags": 1},
+    {"flags": 1 << 11},
+    {"method": 8},
+    {"method": 12},
+    {"size": 3},
+    {"size": 0xFFFFFFFF},
+    {"packed": 2},
+    {"disk": 1},
+    {"start": 2**31},
+    {"start": 0},
+    {"attributes": stat.S_IFLNK << 16},
+    {"attributes": stat.S_IFREG << 16},
+    {"extra": b"\1\0\0\0"},
+    {"checksum": 7},
+]
+drawn_entries = st.tuples(st.sampled_from(NAMES), st.binary(max_size=40), st.sampled_from([{}] * 20 + ODDITIES))
+
+
+def read_outcome(data, **limits):
+    """Return every column of an archive's members, or every fault."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            members = read_zip(file.fileno(), len(data), limits=ArchiveLimits(**limits), beat=lambda: None)
+        except DatasetRejectedError as error:
+            return [(fault.pointer, fault.detail) for fault in error.faults]
+    return members.rows()
+
+
+@given(
+    drawn=st.lists(drawn_entries, min_size=1, max_size=6),
+    is_numbered=st.booleans(),
+    block_bytes=st.sampled_from([1, 50, 100, 1 << 20]),
+    limits=st.sampled_from([{}, {"entries": 3}, {"entry_bytes": 20}, {"total_bytes": 60}]),
+    cut=st.sampled_from([None, -30, 4]),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_blocks_and_single_records_give_the_same_members_and_faults(
+    *, drawn, is_numbered, block_bytes, limits, cut, entry, zip_bytes
+):
+    entries = [
+        entry(f"{number}{name}" if is_numbered else name, content, **oddity)
+        for number, (name, content, oddity) in enumerate(drawn)
+    ]
+    data = zip_bytes(*entries)
+    if cut is not None:  # in the directory: a record's signature, or the last one's name
+        place = data.rindex(b"PK\1\2") if cut > 0 else data.rindex(b"PK\5\6") + cut
+        data = data[:place] + b"?" + data[place + 1 :]
+    whole = read_outcome(data, **limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zip_archive, "_take_plain_block", lambda *_: False)
+        assert read_outcome(data, **limits) == whole
+        patch.setattr(zip_records, "_BLOCK", block_bytes)
+        assert read_outcome(data, **limits) == whole
+
+
+def test_ordinary_entries_are_taken_a_block_at_a_time(monkeypatch, opened, zip_bytes, entry):
+    monkeypatch.setattr(zip_archive, "_take_record", None)
+    names = ["train/cat/", "train/cat/1.png", "train/dog/IMG 2 (3).JPG"]
+    archive = opened(zip_bytes(*(entry(name, b"" if name.endswith("/") else b"x", method=8) for name in names)))
+    assert list(archive.members.names) == names
+    assert archive.members.folders.tolist() == [True, False, False]

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.storage.memory import MemoryStore
 from worker.host import Host
 from worker.jobs import run_next_job
+from worker.oom import count_oom_kills
 from worker.slots import Slots
 from worker.trainers import Order
 
@@ -391,3 +392,48 @@ def test_a_store_that_is_away_for_a_moment_loses_nothing(bench: Bench, monkeypat
     monkeypatch.setattr("worker.job_writer._RETRY_SECONDS", 0.01)
     bench.run(ScriptedTrainer([EPOCH, _checkpoint, _result]))
     assert bench.job(job_id).status == "succeeded"
+
+
+@pytest.mark.parametrize(("kills", "end"), [(0, "trainer_killed"), (1, "out_of_memory")])
+def test_a_trainer_that_the_kernel_ended_for_want_of_memory_is_told_from_one_that_somebody_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kills: int, end: str
+) -> None:
+    job_id = bench.submit()
+    before = count_oom_kills()
+    monkeypatch.setattr("worker.jobs.count_oom_kills", lambda: before + kills)
+    bench.run(ScriptedTrainer([EPOCH], exit_code=-9))
+    assert bench.ends(job_id) == [end]
+
+
+def test_a_store_that_takes_long_for_a_checkpoint_is_not_the_trainer_s_silence(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    job_id, put_file = bench.submit(), bench.store.put_file
+
+    def slow(key: str, path: Path):
+        time.sleep(0.3)
+        return put_file(key, path)
+
+    monkeypatch.setattr(bench.store, "put_file", slow)
+    settings = bench.host.settings.model_copy(update={"stall_seconds": 0.2})
+    trainer = ScriptedTrainer([_checkpoint, _result])
+    run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
+    assert (trainer.killed, bench.ends(job_id)) == (False, ["succeeded"])
+
+
+def test_a_pause_that_a_closing_worker_could_not_grant_is_granted_by_the_next(bench: Bench) -> None:
+    job_id, slots = bench.submit(), Slots(1, lambda _: False)
+
+    def close(_: Order) -> dict[str, Any]:
+        slots.closing.set()
+        with _asked(bench, job_id, jobs.pause_job):
+            return EPOCH
+
+    bench.run(ScriptedTrainer([close, {"type": "paused"}]), slots)
+    assert bench.job(job_id).status == "queued"
+    trainer = ScriptedTrainer([EPOCH, {"type": "paused"}])
+    bench.run(trainer)
+    assert (trainer.sent, bench.job(job_id).status) == (["pause"], "paused")
+    assert not bench.job(job_id).pause_requested

@@ -52,3 +52,13 @@ def test_a_lease_that_cannot_be_renewed_is_given_up_before_another_worker_may_ho
     with Lease(renew, lease_seconds=0.5, heartbeat_seconds=0.05) as lease:
         assert lease.lost.wait(5)
     assert time.monotonic() - start < 0.5 + 0.3  # Before the lease ends, with room for a slow machine.
+
+
+def test_a_lease_whose_renewal_hangs_is_given_up_by_its_own_clock() -> None:
+    hangs = threading.Event()
+    with Lease(lambda: hangs.wait(20), lease_seconds=0.3, heartbeat_seconds=0.05) as lease:
+        lease.check()
+        time.sleep(0.4)
+        with pytest.raises(LeaseLostError):
+            lease.check()
+        hangs.set()

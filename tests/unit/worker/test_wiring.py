@@ -69,6 +69,34 @@ def test_a_gpu_without_torch_is_refused():
         find_device(Settings(worker_device="cuda"), ("numpy",))
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_settings_choose_the_device(device):
-    assert find_device(Settings(worker_device=device), ("torch", "numpy")) == device
+@pytest.fixture
+def let_torch_say(monkeypatch):
+    """Let a driver be there or not, and torch say why it sees no GPU; it may not be asked where it is not expected."""
+
+    def let(*, driver, reason=pytest.fail):
+        monkeypatch.setattr(wiring, "find_driver", lambda: driver)
+        monkeypatch.setattr(wiring, "why_no_gpu", lambda: reason("torch was asked") if callable(reason) else reason)
+
+    return let
+
+
+@pytest.mark.parametrize(
+    ("wanted", "driver", "reason", "device"),
+    [
+        ("cpu", True, pytest.fail, "cpu"),
+        ("auto", False, pytest.fail, "cpu"),
+        ("auto", True, None, "cuda"),
+        ("auto", True, "torch sees none", "cpu"),
+        ("cuda", True, None, "cuda"),
+        ("cuda", False, None, "cuda"),  # A driver may show itself elsewhere: torch has the last word.
+    ],
+)
+def test_a_gpu_is_used_where_it_is_wanted_and_torch_can(let_torch_say, wanted, driver, reason, device):
+    let_torch_say(driver=driver, reason=reason)
+    assert find_device(Settings(worker_device=wanted), ("torch", "numpy")) == device
+
+
+def test_a_worker_that_must_have_a_gpu_and_has_none_says_why(let_torch_say):
+    let_torch_say(driver=True, reason="the driver is too old")
+    with pytest.raises(InvalidError, match="the driver is too old"):
+        find_device(Settings(worker_device="cuda"), ("torch", "numpy"))

@@ -1,14 +1,16 @@
 import pytest
 
+from core.domain.engines import ENGINES, find_missing
+from core.domain.presets import DEFAULT_PRESETS
 from core.domain.training_config import resolve
 from core.errors import InvalidError
 
 NUMPY = {"preset": "lenet5-relu-max", "engine": "numpy"}
 
 
-def faults_of(raw):
+def faults_of(raw, base=None):
     with pytest.raises(InvalidError) as caught:
-        resolve(raw)
+        resolve(raw, base)
     return {fault.pointer: fault.detail for fault in caught.value.faults}
 
 
@@ -50,5 +52,37 @@ def test_the_numpy_engine_refuses_what_it_lacks_with_every_reason(options, point
     assert all("the NumPy engine has only" in detail for detail in faults.values())
 
 
-def test_the_default_preset_is_too_much_for_the_numpy_engine():
-    assert faults_of({"engine": "numpy"})["/config/architecture"] == 'the NumPy engine has only "lenet5"'
+def test_the_engine_alone_is_a_whole_config():
+    config = resolve({"engine": "numpy"})
+    assert (config.preset, config.architecture, config.engine) == ("lenet5-numpy", "lenet5", "numpy")
+    assert resolve({"preset": "lenet5-numpy"}) == config
+    assert resolve({"engine": "torch"}).preset == "lenet5-modern"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_default_preset_of_an_engine_needs_nothing_that_it_lacks(engine):
+    config = resolve({"engine": engine})
+    assert (config.preset, config.engine) == (DEFAULT_PRESETS[engine], engine)
+    assert list(find_missing(config.plain())) == []
+
+
+def test_options_beside_the_engine_stand_over_its_preset():
+    config = resolve({"engine": "numpy", "seed": 3, "optimizer": {"learning_rate": 0.1}})
+    assert (config.seed, config.optimizer.name, config.optimizer.learning_rate) == (3, "adamw", 0.1)
+
+
+def test_a_preset_that_is_named_is_never_exchanged():
+    assert faults_of({"engine": "numpy", "preset": "lenet5-modern"})["/config/architecture"] == (
+        'the NumPy engine has only "lenet5"'
+    )
+
+
+def test_the_engine_over_the_config_of_a_job_keeps_that_config():
+    faults = faults_of({"engine": "numpy"}, resolve({}).plain())
+    assert "/config/architecture" in faults
+    assert resolve({"engine": "numpy"}, resolve({"preset": "lenet5-relu"}).plain()).preset == "lenet5-relu"
+
+
+def test_an_engine_that_is_none_is_refused_once():
+    assert set(faults_of({"engine": "jax"})) == {"/config/engine"}
+    assert set(faults_of({"engine": ["numpy"]})) == {"/config/engine"}

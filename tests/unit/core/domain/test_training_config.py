@@ -3,6 +3,8 @@ import math
 
 import pytest
 
+from core.domain.architectures import ARCHITECTURES
+from core.domain.codes import draw_codes
 from core.domain.presets import PRESETS
 from core.domain.training_config import TrainingConfig, check, resolve, settle
 from core.errors import InvalidError
@@ -234,6 +236,140 @@ def test_epochs_are_as_many_as_the_images_that_an_epoch_takes_make_steps(samplin
         resolve(raw), classes=3, train_images=14_333, color_mode="rgb", class_images=[10_000, 3_333, 1_000]
     )
     assert settled.epochs == epochs
+
+
+@pytest.mark.parametrize("option", ["early_stopping", "scheduler"])
+def test_a_share_of_so_few_images_that_none_validates_is_refused(option):
+    raw = {"early_stopping": {}} if option == "early_stopping" else {"scheduler": {"name": "reduce_on_plateau"}}
+    few = {"classes": 3, "train_images": 12, "class_images": [4, 4, 4]}
+    (fault,) = check(resolve(raw), **few)
+    assert fault.pointer.startswith(f"/config/{option}")
+    assert "validation.fraction 0.1 of so few images is none" in fault.detail
+    assert check(resolve(raw), **few, validation_images=1) == []
+    assert check(resolve(raw), classes=3, train_images=13, class_images=[5, 4, 4]) != []
+    assert check(resolve(raw), classes=3, train_images=14, class_images=[6, 4, 4]) == []
+
+
+def test_training_images_of_one_class_alone_are_refused():
+    (fault,) = check(resolve({}), classes=3, train_images=9, class_images=[9, 0, 0])
+    assert fault.pointer == "/dataset_id"
+    assert "of the same one" in fault.detail
+    assert check(resolve({}), classes=3, train_images=9, class_images=[8, 0, 1]) == []
+
+
+def test_a_warm_up_longer_than_the_epochs_that_are_chosen_is_refused():
+    dataset = {"classes": 3, "train_images": 60_000, "color_mode": "grayscale"}
+    with pytest.raises(InvalidError) as caught:
+        settle(resolve({"scheduler": {"warmup_epochs": 10.0}}), **dataset)
+    (fault,) = caught.value.faults
+    assert (fault.pointer, fault.detail) == ("/config/scheduler/warmup_epochs", "must be less than the 10 epochs")
+    assert settle(resolve({"scheduler": {"warmup_epochs": 9.5}}), **dataset).epochs == 10
+
+
+# The paper's third convolution leaves nothing of less than 32 pixels; every other net takes every size.
+LEAST_SIZES = {"lenet5": 28, "lenet5-1998": 32, "lenet5-bn": 28, "lenet-wide": 28, "lenet-deep": 28}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_image_too_small_for_an_architecture_is_refused_at_every_size(architecture):
+    config = resolve({"architecture": architecture})
+    taken = [
+        size
+        for size in range(28, 129)
+        if not check(config.model_copy(update={"image_size": size}), classes=3, train_images=60)
+    ]
+    assert taken == list(range(LEAST_SIZES[architecture], 129))
+
+
+@pytest.mark.parametrize(("classes", "least"), [(2, 2), (3, 4), (10, 7), (1000, 20)])
+def test_classes_without_room_for_codes_of_their_own_are_refused(classes, least):
+    dataset = {"classes": classes, "train_images": 2000}
+    short = resolve({"architecture": "lenet5-1998", "dense": [100, least - 1]})
+    assert [fault.pointer for fault in check(short, **dataset)] == ["/config/dense"]
+    assert check(resolve({"architecture": "lenet5-1998", "dense": [100, least]}), **dataset) == []
+    assert check(resolve({"architecture": "lenet5-bn", "dense": [1]}), **dataset) == []
+    assert len(set(draw_codes(classes, least))) == classes
+
+
+def test_everything_that_cannot_work_with_a_dataset_is_named_at_once():
+    raw = {
+        "architecture": "lenet5-1998",
+        "image_size": 28,
+        "early_stopping": {},
+        "validation": {"fraction": 0.0},
+        "augmentation": {"hue": 0.1, "saturation": 0.1},
+    }
+    faults = check(resolve(raw), classes=3, train_images=2, color_mode="grayscale")
+    assert [fault.pointer for fault in faults] == [
+        "/dataset_id",
+        "/config/image_size",
+        "/config/early_stopping",
+        "/config/augmentation/saturation",
+        "/config/augmentation/hue",
+    ]
+
+
+OPTIMIZERS = {"adam", "adamw", "nadam", "sgd", "muon", "rmsprop", "adagrad"}
+OWNERS = {
+    "momentum": (0.9, {"sgd", "muon", "rmsprop"}),
+    "nesterov": (True, {"sgd", "muon"}),
+    "betas": ([0.9, 0.9], {"adam", "adamw", "nadam"}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("option", OWNERS)
+def test_an_optimizer_takes_the_options_that_it_has_and_refuses_the_others(name, option):
+    value, owners = OWNERS[option]
+    raw = {"optimizer": {"name": name, option: value}}
+    if name in owners:
+        assert resolve(raw).plain()["optimizer"][option] == value
+    else:
+        assert list(faults_of(raw)) == [f"/config/optimizer/{option}"]
+
+
+COURSES = {
+    "constant": {},
+    "step": {"step_epochs": 3, "gamma": 0.5},
+    "multistep": {"milestones": [2], "gamma": 0.5},
+    "exponential": {"gamma": 0.5},
+    "cosine": {"final_fraction": 0.1},
+    "one_cycle": {"max_learning_rate": 1.0, "rise": 0.2, "final_fraction": 0.1},
+    "reduce_on_plateau": {"gamma": 0.5, "patience": 2},
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_scheduler_takes_the_options_that_it_has_and_refuses_the_others(name):
+    own = {"name": name, **COURSES[name], "warmup_epochs": 0.5}
+    stored = resolve({"scheduler": own}).plain()["scheduler"]
+    assert stored == own
+    foreign = {option: value for other in COURSES.values() for option, value in other.items() if option not in own}
+    assert set(faults_of({"scheduler": {**own, **foreign}})) == {f"/config/scheduler/{option}" for option in foreign}
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, HUGE, -HUGE, 1e308, "1", None, [], {}, True],
+    ids=lambda value: repr(value)[:5],
+)
+def test_no_number_takes_what_is_none_or_is_beyond_all_bounds(value):
+    options = [
+        ("image_size",), ("epochs",), ("batch_size",), ("dropout",), ("l1",), ("l2",), ("label_smoothing",), ("seed",),
+        ("checkpoint_every",), ("ema",), ("optimizer", "learning_rate"), ("optimizer", "weight_decay"),
+        ("optimizer", "momentum"), ("scheduler", "warmup_epochs"), ("early_stopping", "min_delta"),
+        ("early_stopping", "patience"), ("augmentation", "rotation"), ("augmentation", "crop_padding"),
+        ("sampling", "fraction"), ("sampling", "max_per_class"), ("validation", "fraction"),
+    ]  # fmt: skip
+    nullable = {("epochs",), ("batch_size",), ("dropout",), ("ema",), ("sampling", "max_per_class")}
+    for path in options:
+        if value is None and path in nullable:
+            continue
+        raw = {path[0]: value} if len(path) == 1 else {path[0]: {path[1]: value}}
+        assert list(faults_of(raw)) == ["/".join(["/config", *path])], path
 
 
 def test_named_strengths_work_without_colours():

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 from core.datasets.packs import Pack
 from core.domain.training_config import resolve
-from core.training.batches import Batches
 from core.training.images import fingerprint, split_images
 
 
@@ -47,17 +45,6 @@ def test_a_fraction_of_zero_holds_nothing_out(pack_path):
 def test_the_seed_chooses_what_is_held_out(pack_path):
     held = [tuple(split_of(pack_path, seed=seed).validation) for seed in (0, 0, 1)]
     assert held[0] == held[1] != held[2]
-
-
-def test_a_batch_holds_the_pixels_and_labels_at_its_positions(make_pack):
-    pack = Pack.open(make_pack(color_mode="rgb"))
-    positions = np.array([5, 0, 70])
-    batches = Batches(pack, torch.device("cpu"))
-    images = batches.images(positions)
-    assert images.shape == (3, 3, 28, 28)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_array_equal(images.permute(0, 2, 3, 1).numpy(), pack.pixels[positions])
-    assert batches.labels(positions).tolist() == pack.labels[positions].tolist()
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"classes": ("ant", "bee", "dog")}, {"splits": {0: (20, 20, 20)}}])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.domain.training_config import resolve
-from core.training.losses import measure_loss, measure_posterior, measure_squares
+from core.training.losses import measure_loss, measure_posterior, measure_squares, measure_surprise
 
 ANSWERS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3], [-3.0, 1.0, 1.5], [4.0, 0.0, -2.0]])
 LABELS = torch.tensor([0, 2, 1, 0])
@@ -77,3 +77,18 @@ def test_an_image_far_from_every_code_is_pulled_to_its_own():
     distances = torch.tensor([[80.0, 300.0]], requires_grad=True)
     measure_posterior(-distances, torch.tensor([0])).backward()
     assert float(distances.grad[0, 0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+def test_cross_entropy_and_its_gradient_are_torchs_own(smoothing, weights):
+    shares = None if weights is None else torch.tensor(weights)
+    losses, gradients = [], []
+    for measure in (measure_surprise, torch.nn.functional.cross_entropy):
+        answers = ANSWERS.clone().requires_grad_()
+        loss = measure(answers, LABELS, shares, label_smoothing=smoothing)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append(answers.grad)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    torch.testing.assert_close(*gradients)

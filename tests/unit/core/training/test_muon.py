@@ -31,6 +31,15 @@ def test_a_matrix_keeps_its_directions_and_gets_lengths_of_about_one(shape):
     assert 0.6 < float(lengths.min()) <= float(lengths.max()) < 1.3
 
 
+@pytest.mark.parametrize("shape", [(120, 400), (84, 120)])
+def test_directions_that_hardly_occur_keep_their_share_too(shape):
+    torch.manual_seed(0)
+    rows, columns = shape
+    matrix = torch.randn(rows, 3) @ torch.randn(3, columns) + 1e-4 * torch.randn(shape)
+    found = orthogonalize(matrix[None])[0]
+    torch.testing.assert_close(found.double(), by_decomposition(matrix), rtol=1e-3, atol=1e-4)
+
+
 def test_matrices_of_one_shape_are_made_orthogonal_each_by_itself():
     torch.manual_seed(0)
     matrices = torch.randn(3, 5, 9)

@@ -7,7 +7,7 @@ import torch
 
 from core.domain.architectures import ARCHITECTURES, describe, layers
 from core.domain.codes import draw_codes
-from core.domain.layers import ActivationName, BatchNorm, Convolution, PoolingName
+from core.domain.layers import ActivationName, BatchNorm, Convolution, GlobalPool, PoolingName
 from core.domain.training_config import resolve
 from core.training.nets import build_net, count_weights, weight_tensors
 
@@ -77,6 +77,16 @@ def test_init_draws_weights_of_the_published_deviation(init, deviation):
     uniform = float(dense.weight.detach().abs().max()) <= deviation * math.sqrt(3)
     assert uniform == (not init.endswith("normal"))
     assert not dense.bias.any()
+
+
+@pytest.mark.parametrize(("method", "peer"), [("max", torch.amax), ("avg", torch.mean)])
+def test_a_global_pool_takes_one_value_of_each_map(method, peer):
+    pool = build_net((GlobalPool(name="pool", method=method),), (3, 5, 4))
+    maps, others = (torch.randn(2, 3, 5, 4, generator=torch.manual_seed(0)).requires_grad_() for _ in range(2))
+    pool(maps).square().sum().backward()
+    peer(others, dim=(2, 3)).square().sum().backward()
+    torch.testing.assert_close(pool(maps).flatten(1), peer(others, dim=(2, 3)))
+    torch.testing.assert_close(maps.grad, others.grad)
 
 
 def test_penalized_weights_are_filters_and_matrices():

@@ -19,7 +19,7 @@ class Machine:
         return gradient + self.error if kind is HALF else gradient
 
     def choose(self):
-        return choose_precision(self, clock=lambda: self.now)
+        return choose_precision(self, lambda measure: measure(), clock=lambda: self.now)
 
 
 @pytest.mark.parametrize(("half_seconds", "chosen"), [(0.5, "bf16"), (0.86, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
@@ -48,3 +48,9 @@ def test_the_two_take_turns_and_the_shortest_time_counts():
 def test_on_a_processor_its_own_instructions_decide(monkeypatch, has):
     monkeypatch.setattr("core.training.precision.multiplies_bfloat16", lambda: has)
     assert has_bfloat16(torch.device("cpu")) == has
+
+
+@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_on_a_gpu_its_generation_decides(monkeypatch, capability, has):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert has_bfloat16(torch.device("cuda")) == has

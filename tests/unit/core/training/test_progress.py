@@ -34,6 +34,22 @@ def test_it_tells_at_most_four_times_a_second(meter, clock):
     assert meter.told[-1].images_per_second == pytest.approx(80)
 
 
+def test_the_speed_is_that_of_training_whatever_is_looked_at_between(meter, clock):
+    for step in range(1, 11):
+        clock.now += 0.125
+        meter.trained(10, epoch=1, batch=step)
+    clock.now += 7
+    meter.looked(50)
+    for step in (1, 2, 3):
+        clock.now += 0.125
+        meter.trained(10, epoch=2, batch=step)
+    clock.now += 9
+    meter.looked(50)
+    meter.finish()
+    assert [told.images_per_second for told in meter.told] == pytest.approx([80] * len(meter.told))
+    assert len(meter.told) > 7
+
+
 def test_it_tells_during_evaluation_too(meter, clock):
     clock.now += 1
     meter.looked(50)

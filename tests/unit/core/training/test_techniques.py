@@ -159,7 +159,7 @@ def test_half_precision_works_where_the_net_is_not_lowered(run):
 
 def test_a_short_training_is_not_probed(run, monkeypatch):
     monkeypatch.setattr(torch_engine, "has_bfloat16", lambda _: True)
-    monkeypatch.setattr(torch_engine, "choose_precision", lambda _: pytest.fail("a probe"))
+    monkeypatch.setattr(torch_engine, "choose_precision", lambda *_: pytest.fail("a probe"))
     _, observer, files = run({"precision": "auto"})
     assert observer.logged == ["Computes in fp32: so short a training is not worth a choice."]
     assert json.loads(files["config.json"].read_text())["precision"] == "fp32"
@@ -178,7 +178,7 @@ def let_probe_say(monkeypatch):
     """Let every training be probed, and the probe, which is run, choose this."""
 
     def let(precision):
-        def choose(compute):
+        def choose(compute, recall):
             for kind in (torch.float32, torch.bfloat16):
                 assert torch.isfinite(compute(kind, 0)).all()
                 assert not torch.equal(compute(kind, 0), compute(kind, 1))
@@ -189,6 +189,21 @@ def let_probe_say(monkeypatch):
         monkeypatch.setattr(torch_engine, "choose_precision", choose)
 
     return let
+
+
+def test_equal_trainings_choose_alike_whatever_the_clock_says_the_second_time(
+    make_job, make_observer, monkeypatch, tmp_path
+):
+    speedups = iter((3.0, 0.3, 0.3))
+    monkeypatch.setattr(torch_engine, "_LEAST_WORK", 0)
+    monkeypatch.setattr(torch_engine, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr("core.training.precision._measure_speedup", lambda *_: next(speedups))
+
+    def choose(**options):
+        job = replace(make_job({"precision": "auto", **options}), speeds=tmp_path / "speeds")
+        return Training(job, make_observer()).engine.choice.precision
+
+    assert [choose(), choose(seed=1), choose(batch_size=7)] == ["bf16", "bf16", "fp32"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

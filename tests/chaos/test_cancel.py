@@ -1,0 +1,62 @@
+"""F37: a job is cancelled while its worker stands at each crash point, and in a race with its end."""
+
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chaos.platform import Platform
+from chaos.processes import until
+
+from core.crash_points import POINTS
+
+RACES = 20
+WORKER_POINTS = [point for point in POINTS if point.startswith("w.")]
+
+
+@pytest.fixture(scope="module")
+def platform(open_platform) -> Iterator[Platform]:
+    """Return a platform on SQLite: the crash points' tests have both databases meet every point already."""
+    with open_platform("sqlite") as running:
+        yield running
+
+
+@pytest.mark.parametrize("point", WORKER_POINTS)
+def test_a_job_that_is_cancelled_anywhere_stays_cancelled(
+    platform: Platform, dataset_id: str, job: dict[str, Any], point: str
+) -> None:
+    worker = platform.start_worker(hold_at=point)
+    job_id = platform.caller.submit(dataset_id, {**job, "epochs": 2})
+    until(lambda: worker.reached, f"the worker stands at {point}")
+    answer = platform.caller.act(job_id, "cancel")
+    assert answer.status == (409 if point == "w.final_commit_before_exit" else 202)
+    worker.release()
+    until(lambda: not worker.trainers(), "the end of the training", 10)
+    after = platform.caller.submit(dataset_id, {**job, "epochs": 1})
+    assert platform.caller.wait(after)["status"] == "succeeded"
+    assert platform.caller.job(job_id)["status"] == ("succeeded" if answer.status == 409 else "cancelled")
+    platform.judge()
+
+
+def test_a_cancellation_that_races_the_end_has_one_outcome(
+    platform: Platform, dataset_id: str, job: dict[str, Any]
+) -> None:
+    platform.start_worker()
+    seed = random.randrange(2**31)
+    print(f"seed {seed}")
+    draw, outcomes = random.Random(seed), set()
+    for _ in range(RACES):
+        outcomes.add(_race(platform, dataset_id, {**job, "epochs": 1, "batch_size": 128}, draw.uniform(0, 0.2)))
+    assert outcomes <= {202, 409}
+    platform.judge()
+
+
+def _race(platform: Platform, dataset_id: str, job: dict[str, Any], wait_seconds: float) -> int:
+    """Cancel a job so many seconds after its last epoch and return the answer's status."""
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: platform.caller.epochs(job_id), "the last epoch")
+    time.sleep(wait_seconds)
+    status = platform.caller.act(job_id, "cancel").status
+    assert platform.caller.wait(job_id)["status"] == ("cancelled" if status == 202 else "succeeded")
+    return status

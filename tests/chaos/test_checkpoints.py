@@ -1,0 +1,108 @@
+"""F36: a checkpoint that is torn, altered, missing or another job's is passed over, and the weights are the same."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos.platform import Platform
+from chaos.processes import until
+
+from core.storage.wiring import open_store
+
+
+@pytest.fixture(scope="module")
+def platform(open_platform) -> Iterator[Platform]:
+    """Return a platform whose store is a folder that can be damaged."""
+    with open_platform("sqlite") as running:
+        yield running
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "truncated": _truncate,
+    "bit flipped": _flip_a_bit,
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, damage: Callable[[Path], None]
+) -> None:
+    job_id = _pause(platform, dataset_id, job)
+    newest, _ = _checkpoints(platform, job_id)
+    damage(_file(platform, newest))
+    platform.caller.act(job_id, "resume")
+    # The recorded hash tells, before any trainer has to look into the file.
+    reason = "Nothing is stored" if damage is Path.unlink else "not the bytes that were recorded"
+    _check(platform, job_id, weights, passed_over=1, reason=reason)
+
+
+def test_where_every_checkpoint_is_damaged_the_job_begins_anew(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    job_id = _pause(platform, dataset_id, job)
+    for row in _checkpoints(platform, job_id):
+        _truncate(_file(platform, row))
+    platform.caller.act(job_id, "resume")
+    _check(platform, job_id, weights, passed_over=2, reason="not the bytes that were recorded")
+
+
+def test_a_checkpoint_of_another_job_is_passed_over(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    """Its bytes are whole and their hash is the recorded one: only what is in it tells that it is another's."""
+    other_id = _pause(platform, dataset_id, {**job, "seed": 8})
+    other = _checkpoints(platform, other_id)[0]
+    platform.stop_workers()
+    job_id = _pause(platform, dataset_id, job)
+    own = _checkpoints(platform, job_id)[0]
+    _file(platform, own).write_bytes(_file(platform, other).read_bytes())
+    statement = "UPDATE checkpoints SET sha256 = :sha256, size_bytes = :size_bytes WHERE key = :key"
+    platform.execute(statement, key=own["key"], sha256=other["sha256"], size_bytes=other["size_bytes"])
+    platform.caller.act(other_id, "cancel")
+    platform.caller.act(job_id, "resume")
+    _check(platform, job_id, weights, passed_over=1, reason="the trainer cannot go on from it")
+
+
+def _pause(platform: Platform, dataset_id: str, job: dict[str, Any]) -> str:
+    """Return a job that is paused in the middle of an epoch, with two checkpoints."""
+    platform.start_worker()
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: _checkpoints(platform, job_id), "a checkpoint")
+    platform.caller.act(job_id, "pause")
+    platform.caller.wait(job_id, statuses=["paused"])
+    assert len(_checkpoints(platform, job_id)) == 2
+    return job_id
+
+
+def _checkpoints(platform: Platform, job_id: str) -> list[dict[str, Any]]:
+    """Return a job's checkpoints, newest first."""
+    rows = [dict(row) for (owner, *_), row in platform.history().rows("checkpoints").items() if owner == job_id]
+    return sorted(rows, key=lambda row: (row["epoch"], row["batch"]), reverse=True)
+
+
+def _file(platform: Platform, checkpoint: dict[str, Any]) -> Path:
+    path = open_store(platform.settings).local_path(checkpoint["key"])
+    assert path is not None
+    return path
+
+
+def _check(platform: Platform, job_id: str, weights: str, *, passed_over: int, reason: str) -> None:
+    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    attempts = platform.caller.get(f"/jobs/{job_id}/attempts")["items"]
+    assert [attempt["end"] for attempt in attempts] == ["paused", "succeeded"]
+    assert attempts[1]["detail"].count("was passed over") == attempts[1]["detail"].count(reason) == passed_over
+    assert platform.caller.weights(job_id) == weights
+    platform.judge()

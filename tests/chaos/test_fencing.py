@@ -1,0 +1,72 @@
+"""F7, F8: a worker that comes back from the dead finds its job in other hands, and can change nothing."""
+
+from typing import Any
+
+import pytest
+from chaos.platform import LEASE_SECONDS, Platform
+from chaos.processes import Process, until
+
+
+def _freeze_and_replace(
+    platform: Platform, dataset_id: str, job: dict[str, Any], *, below: bool
+) -> tuple[str, Process]:
+    """Freeze a worker in its first epoch and return the job, which another worker has taken, and the frozen one."""
+    worker = platform.start_worker()
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: platform.caller.epochs(job_id), "the first epoch")
+    platform.freeze(worker, below=below)
+    platform.start_worker()
+    until(lambda: platform.caller.job(job_id)["attempt"] == 2, "the second attempt", LEASE_SECONDS + 30)
+    return job_id, worker
+
+
+def _check(platform: Platform, job_id: str, weights: str, worker: Process) -> None:
+    """Check that attempt 2 alone made the result, and that the worker of attempt 1 lives and has let go."""
+    assert platform.caller.ends(job_id) == ["worker_lost", "succeeded"]
+    until(lambda: not worker.trainers(), "the end of the old trainer")
+    assert worker.lives
+    assert platform.caller.weights(job_id) == weights
+    artifacts = platform.history().rows("artifacts").values()
+    assert {row["attempt"] for row in artifacts if row["job_id"] == job_id} == {2}
+    platform.judge()
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["supervisor", "whole worker"])
+def test_a_worker_that_was_frozen_writes_nothing_beside_its_successor(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, below: bool
+) -> None:
+    job_id, worker = _freeze_and_replace(platform, dataset_id, job, below=below)
+    worker.thaw(below=below)
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    _check(platform, job_id, weights, worker)
+
+
+def test_a_worker_that_was_frozen_writes_nothing_after_its_successor(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    job_id, worker = _freeze_and_replace(platform, dataset_id, job, below=False)
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    before = platform.history().rows("artifacts")
+    worker.thaw()
+    _check(platform, job_id, weights, worker)
+    assert platform.history().rows("artifacts") == before
+
+
+def test_a_worker_that_believes_in_its_lease_is_refused_by_the_fence(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    """Its lease is taken away in the database alone: nothing but the attempt's number can stop its writes."""
+    workers = [platform.start_worker(wait=True) for _ in range(2)]
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: platform.caller.epochs(job_id), "the first epoch")
+    (holder,) = [worker for worker in workers if worker.trainers()]
+    until(lambda: _take_away(platform, job_id), "the second attempt")
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    _check(platform, job_id, weights, holder)
+
+
+def _take_away(platform: Platform, job_id: str) -> bool:
+    """Date the lease back and return whether the job is in its second attempt; a heartbeat may have been faster."""
+    held = "id = :id AND attempt = 1 AND status = 'running'"
+    platform.execute(f"UPDATE jobs SET lease_expires_at = '2020-01-01 00:00:00' WHERE {held}", id=job_id)
+    return platform.caller.job(job_id)["attempt"] == 2

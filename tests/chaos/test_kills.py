@@ -1,0 +1,130 @@
+"""F3, F4, F6, F9, F10, F16, F17: processes killed, ended and frozen one by one, and everything done twice."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from chaos.platform import LEASE_SECONDS, Platform
+from chaos.processes import Process, until
+
+from core.domain import tasks
+
+
+@pytest.fixture(scope="module")
+def platform(open_platform) -> Iterator[Platform]:
+    """Return a platform of this module on SQLite: what is killed here never holds the database."""
+    with open_platform("sqlite") as running:
+        yield running
+
+
+def _start(platform: Platform, dataset_id: str, job: dict[str, Any]) -> tuple[str, Process]:
+    """Return a job whose first epoch is there, and its worker."""
+    worker = platform.start_worker()
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: platform.caller.epochs(job_id), "the first epoch")
+    return job_id, worker
+
+
+def _check(platform: Platform, job_id: str, weights: str, ends: list[str]) -> None:
+    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    assert platform.caller.ends(job_id) == ends
+    assert platform.caller.weights(job_id) == weights
+    platform.judge()
+
+
+def _row(platform: Platform, table: str, *primary: object) -> Any:
+    return platform.history().rows(table)[primary]
+
+
+def test_a_killed_trainer_is_reported_at_once_and_replaced(platform, dataset_id, job, weights) -> None:
+    job_id, worker = _start(platform, dataset_id, job)
+    (trainer,) = worker.trainers()
+    killed_at = time.time()
+    trainer.send_signal(signal.SIGKILL)
+    _check(platform, job_id, weights, ["trainer_killed", "succeeded"])
+    assert _row(platform, "job_attempts", job_id, 1)["exit_code"] == -signal.SIGKILL
+    again = platform.running_again(job_id, 2)
+    assert again is not None
+    # No lease had to run out: that its worker lives and takes the job again shows it.
+    assert worker.lives
+    assert again - killed_at < LEASE_SECONDS + 20
+
+
+def test_a_killed_worker_takes_its_trainer_with_it(platform, dataset_id, job, weights) -> None:
+    job_id, worker = _start(platform, dataset_id, job)
+    (trainer,) = worker.trainers()
+    worker.kill()
+    until(lambda: not trainer.is_running(), "the end of the trainer", 20)
+    platform.start_worker()
+    _check(platform, job_id, weights, ["worker_lost", "succeeded"])
+
+
+def test_a_worker_that_is_told_to_end_leaves_a_checkpoint_and_costs_no_attempt(
+    platform, dataset_id, job, weights
+) -> None:
+    job_id, worker = _start(platform, dataset_id, job)
+    worker.terminate()
+    worker.wait(20)
+    assert platform.caller.ends(job_id) == ["preempted"]
+    assert platform.history().rows("checkpoints")
+    assert _row(platform, "jobs", job_id)["attempts_lost"] == 0
+    platform.start_worker()
+    _check(platform, job_id, weights, ["preempted", "succeeded"])
+
+
+def test_a_frozen_trainer_is_found_and_replaced(platform, dataset_id, job, weights) -> None:
+    job_id, worker = _start(platform, dataset_id, job)
+    (trainer,) = worker.trainers()
+    trainer.suspend()
+    _check(platform, job_id, weights, ["stalled", "succeeded"])
+    assert not trainer.is_running()
+
+
+def test_a_message_that_dies_with_an_idle_worker_is_sent_again(platform, dataset_id, job) -> None:
+    worker = platform.start_worker(wait=True)
+    worker.freeze()
+    job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
+    time.sleep(1)
+    worker.kill()
+    platform.start_worker()
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    assert platform.caller.ends(job_id) == ["succeeded"]
+    platform.judge()
+
+
+def test_messages_that_come_fifty_times_have_a_job_done_once(platform, dataset_id, job) -> None:
+    done = platform.caller.submit(dataset_id, {**job, "epochs": 1})
+    platform.start_worker(wait=True)
+    platform.start_worker(wait=True)
+    platform.caller.wait(done)
+    job_ids = [platform.caller.submit(dataset_id, {**job, "epochs": 2}) for _ in range(3)]
+    _send(platform, [*job_ids, done, "job_that_never_was"] * 50)
+    for job_id in job_ids:
+        assert platform.caller.wait(job_id)["status"] == "succeeded"
+        assert platform.caller.ends(job_id) == ["succeeded"]
+    assert platform.caller.ends(done) == ["succeeded"]
+    platform.judge()
+
+
+def _send(platform: Platform, job_ids: list[str]) -> None:
+    with (
+        Celery(broker=platform.settings.redis) as app,
+        app.connection_for_write() as link,
+        app.amqp.Producer(link) as to,
+    ):
+        for job_id in job_ids:
+            app.send_task(tasks.TRAIN, args=[job_id], queue=tasks.CPU_QUEUE, producer=to)
+
+
+def test_two_sweepers_and_two_schedulers_do_nothing_twice(platform, dataset_id, job, weights) -> None:
+    second = [platform.start_ingest(), platform.start_beat()]
+    job_id, worker = _start(platform, dataset_id, job)
+    worker.kill()
+    platform.start_worker()
+    _check(platform, job_id, weights, ["worker_lost", "succeeded"])
+    assert _row(platform, "jobs", job_id)["attempts_lost"] == 1
+    for process in second:
+        process.kill(below=True)

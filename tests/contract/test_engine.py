@@ -1,0 +1,39 @@
+"""What PostgreSQL does with sessions that nobody uses, and what the platform makes of it."""
+
+import time
+
+import pytest
+from sqlalchemy import text
+
+from core.db.engine import open_engine, open_sessions, transaction
+from core.errors import UnavailableError
+
+
+@pytest.fixture
+def sessions(postgres_url):
+    engine = open_engine(postgres_url)
+    yield open_sessions(engine)
+    engine.dispose()
+
+
+def test_every_session_has_bounds_on_its_statements_and_on_its_silence(sessions):
+    with transaction(sessions) as session:
+        for bound in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            assert session.scalar(text(f"SHOW {bound}")) == "15s"
+
+
+def test_a_transaction_that_was_silent_for_too_long_is_undone_and_says_so(sessions):
+    with transaction(sessions) as session:
+        session.execute(text("CREATE TABLE noted (word text)"))
+    with pytest.raises(UnavailableError):
+        _fall_silent(sessions)
+    with transaction(sessions) as session:
+        assert session.scalar(text("SELECT count(*) FROM noted")) == 0
+
+
+def _fall_silent(sessions):
+    with transaction(sessions) as session:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))
+        session.execute(text("INSERT INTO noted VALUES ('x')"))
+        time.sleep(0.5)
+        session.execute(text("SELECT 1"))
