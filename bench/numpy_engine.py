@@ -62,7 +62,8 @@ def open_ours(engine: str, path: Path, batch: int) -> Callable[[int], None]:
     """Return what takes one step of ours, on another batch of the pack each time."""
     from core.datasets.packs import Pack
     from core.domain.training_config import resolve
-    from core.training.engines import Setup, Step, open_engine
+    from core.training.engine_factory import open_engine
+    from core.training.engines import Setup, Step
 
     pack = Pack.open(path)
     train = pack.indices("train")

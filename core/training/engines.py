@@ -1,4 +1,4 @@
-"""What computes: the part of a training that differs between torch and NumPy, and the only place that chooses."""
+"""What computes: the part of a training that differs between torch and NumPy."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,14 +103,3 @@ class Engine(Protocol):
 
     def load(self, content: Arrays) -> None:
         """Take over what `dump` returned; raises `ValueError` or `KeyError` where it does not fit."""
-
-
-def open_engine(setup: Setup) -> Engine:
-    """Return the engine that the config names. Only here is it decided whether torch is loaded."""
-    if setup.config.engine == "numpy":
-        from core.training.numpy_engine.engine import NumpyEngine  # noqa: PLC0415 - only one engine is loaded
-
-        return NumpyEngine(setup)
-    from core.training.torch_engine import TorchEngine  # noqa: PLC0415 - torch need not be installed
-
-    return TorchEngine(setup)

@@ -3,10 +3,11 @@
 import csv
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +16,15 @@ from core.datasets.packs import Pack
 from core.domain.architectures import layers
 from core.domain.exports import ModelMetadata
 from core.domain.reports import MOST_MISTAKES, Mistake, Report, measure_classes
+from core.domain.training_config import TrainingConfig
 from core.training.contract import EpochResult, ResultFile
-from core.training.engines import Arrays, Logits
+from core.training.engines import Arrays, Engine, Logits
 from core.training.evaluation import Score, probabilities
 from core.training.export import export_model, verify_export
-from core.training.images import Positions
+from core.training.images import Positions, Split
 from core.training.processor import name_processor
 from core.training.torch_file import write_torch_file
 from core.training.weights_file import write_weights_file
-
-if TYPE_CHECKING:
-    from core.training.trainer import Training
 
 # On how many images the exported model is compared with the trainer's own net.
 _COMPARED = 64
@@ -40,25 +39,47 @@ _MEDIA_TYPES = {
 }
 
 
-def write_results(training: "Training", *, logits: Logits, test: Score | None) -> tuple[ResultFile, ...]:
-    """Write every result into the work folder.
+@dataclass(frozen=True)
+class Finished:
+    """A training that has ended.
+
+    Attributes:
+        config: Settled.
+        pack: The mapped dataset.
+        fingerprint: The dataset's.
+        split: Which images were for what.
+        engine: With the weights that are kept.
+        history: Every epoch.
+    """
+
+    config: TrainingConfig
+    pack: Pack
+    fingerprint: str
+    split: Split
+    engine: Engine
+    history: Sequence[EpochResult]
+
+
+def write_results(training: Finished, folder: Path, *, logits: Logits, test: Score | None) -> tuple[ResultFile, ...]:
+    """Write every result into ``folder``.
 
     Args:
-        training: With the weights that are kept in its engine.
+        training: What has ended.
+        folder: Must exist.
         logits: The engine's answers to the test split ``(images, classes)``.
         test: Their score.
 
     Raises:
         TrainingError: ``export_mismatch``: the exported model answers otherwise than the engine.
     """
-    files = {name: training.job.work_dir / name for name in _MEDIA_TYPES}
+    files = {name: folder / name for name in _MEDIA_TYPES}
     weights = training.engine.weights()
     write_torch_file(files["model.pth"], weights)
     write_weights_file(files["model.safetensors"], weights, _metadata(training).properties())
     _write_model(training, weights, files["model.onnx"])
     precision = training.engine.choice.precision
     _write_json(files["config.json"], {**training.config.plain(), "precision": precision})
-    _write_history(files["history.csv"], training.state.history)
+    _write_history(files["history.csv"], training.history)
     report = make_report(training.pack, training.split.test, logits, test, versions=_versions(training))
     _write_json(files["report.json"], report.model_dump(mode="json"))
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
@@ -94,7 +115,7 @@ def _mistakes(pack: Pack, positions: Positions, shares: npt.NDArray[np.float32])
         )
 
 
-def _write_model(training: "Training", weights: Arrays, path: Path) -> None:
+def _write_model(training: Finished, weights: Arrays, path: Path) -> None:
     pack, config = training.pack, training.config
     network = layers(config, classes=len(pack.classes))
     path.write_bytes(export_model(network, weights, _metadata(training), channels=pack.channels))
@@ -103,7 +124,7 @@ def _write_model(training: "Training", weights: Arrays, path: Path) -> None:
     verify_export(path, np.take(pack.pixels, positions, axis=0), expected)
 
 
-def _metadata(training: "Training") -> ModelMetadata:
+def _metadata(training: Finished) -> ModelMetadata:
     pack, config = training.pack, training.config
     return ModelMetadata(
         classes=pack.classes,
@@ -121,7 +142,7 @@ def _metadata(training: "Training") -> ModelMetadata:
     )
 
 
-def _versions(training: "Training") -> dict[str, str]:
+def _versions(training: Finished) -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **training.engine.versions,

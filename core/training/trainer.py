@@ -16,7 +16,8 @@ from core.domain.training_config import settle
 from core.errors import IntegrityError, TrainingError
 from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, TrainingResult
-from core.training.engines import Logits, Setup, Step, open_engine
+from core.training.engine_factory import open_engine
+from core.training.engines import Logits, Setup, Step
 from core.training.evaluation import Score, score
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.processor import name_processor
@@ -112,7 +113,7 @@ class Training:
 
     def finish(self) -> TrainingResult:
         """Measure the kept weights on the test split, write every result and return what was made."""
-        from core.training.results import write_results  # noqa: PLC0415 - export is loaded where it is needed
+        from core.training.results import Finished, write_results  # noqa: PLC0415 - export is loaded where it is needed
 
         best, stopping = self.state.best, self.config.early_stopping
         kept = self.state.history[-1]
@@ -123,7 +124,10 @@ class Training:
         test = self._score(logits, self.split.test)
         self._refuse_divergence(test.loss if test else 0.0)
         self._refuse_broken_weights()
-        files = write_results(self, logits=logits, test=test)
+        finished = Finished(
+            self.config, self.pack, self.fingerprint, self.split, self.engine, history=self.state.history
+        )
+        files = write_results(finished, self.job.work_dir, logits=logits, test=test)
         self.meter.finish()
         return TrainingResult(
             metrics=Metrics(

@@ -1,4 +1,4 @@
-"""The engine that `core.training.engines` opens for ``engine: numpy``."""
+"""The engine that `core.training.engine_factory` opens for ``engine: numpy``."""
 
 from collections.abc import Callable
 from typing import Any
