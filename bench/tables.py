@@ -10,12 +10,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cells import DATASETS, Cell, Outcome, find_missing, keep_outcome, make_grid, read_outcomes
+from bench.command import end_in_order
 from bench.dot_plot import draw_plot
 from bench.machine import describe_machine
 from bench.mnist_zip import write_zip
@@ -120,6 +120,7 @@ def _parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run what is missing, then write the docs of all that was run, whatever ended the running."""
     options = _parse_arguments()
+    end_in_order()
     file = options.docs / RECORDS
     data = Path(options.data or "")
     found = find_datasets(data, options.datasets) if options.data else []
@@ -128,9 +129,8 @@ def main() -> None:
     cells = find_missing(make_grid(found, options.recipes, options.seeds), read_outcomes(file))
     budget = float("inf") if options.budget_minutes is None else 60 * options.budget_minutes
     try:
-        with suppress(KeyboardInterrupt):
-            if cells and budget:
-                _run(cells, file, data, budget_seconds=budget, threads=options.threads)
+        if cells and budget:
+            _run(cells, file, data, budget_seconds=budget, threads=options.threads)
     finally:
         outcomes = read_outcomes(file)
         write_docs(options.docs, make_grid(DATASETS, PRESETS), outcomes)
