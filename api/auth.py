@@ -10,7 +10,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from api.ports import ports
 from core import logs
-from core.db.engine import Sessions, reading, transaction
+from core.db.engine import QUICK_SECONDS, Sessions, reading, transaction
 from core.errors import NotAllowedError, UnauthenticatedError, UnavailableError
 from core.services import keys
 from core.services.keys import Principal, Scope
@@ -29,6 +29,7 @@ _INCLUDED: dict[Scope, frozenset[str]] = {
 }
 _LONGEST_SECRET = 512
 _USE_NOTED_EVERY_SECONDS = 60.0
+_NOTE_SECONDS = 0.5
 _log = logs.get(__name__)
 
 
@@ -44,30 +45,42 @@ class FirstKey:
         """Store the key unless that was done; raises `UnavailableError` where the database does not answer."""
         if self._secret is None:
             return
-        with self._lock:
-            if self._secret is None:
-                return
-            try:
-                with transaction(self._sessions) as session:
-                    keys.ensure_admin_key(session, self._secret.get_secret_value())
-            except DuplicateError:
-                _log.info("another process stored the first key at the same moment")
-            self._secret = None
+        if not self._lock.acquire(timeout=QUICK_SECONDS):
+            raise UnavailableError("The first key is being stored.", code="database_unavailable")
+        try:
+            self._store()
+        finally:
+            self._lock.release()
+
+    def _store(self) -> None:
+        if self._secret is None:
+            return
+        try:
+            with transaction(self._sessions) as session:
+                keys.ensure_admin_key(session, self._secret.get_secret_value())
+        except DuplicateError:
+            _log.info("another process stored the first key at the same moment")
+        self._secret = None
 
 
 class UseNotes:
-    """Notes when a key was last used, without a write for every request."""
+    """Notes when a key was last used, without a write for every request, and without making one wait for a lock."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._noted_at: dict[str, float] = {}
 
     def note(self, key_id: str) -> None:
-        """Write that a key is used, where that was not written within a minute; a database in trouble is let be."""
+        """Write that a key is used, where that was not written within a minute; a moment is waited for it."""
         now = time.monotonic()
         if now - self._noted_at.get(key_id, -_USE_NOTED_EVERY_SECONDS) < _USE_NOTED_EVERY_SECONDS:
             return
         self._noted_at[key_id] = now
+        writing = threading.Thread(target=self._write, args=(key_id,), name="use-note", daemon=True)
+        writing.start()
+        writing.join(_NOTE_SECONDS)
+
+    def _write(self, key_id: str) -> None:
         try:
             with transaction(self._sessions) as session:
                 keys.note_use(session, key_id)

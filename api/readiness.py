@@ -8,6 +8,7 @@ from core import logs
 from core.errors import LenetError
 
 OK = "ok"
+_LOOK_SECONDS = 1.0
 _log = logs.get(__name__)
 
 
@@ -58,3 +59,23 @@ class Probes:
         deadline = time.monotonic() + self._timeout_seconds
         threads = {name: probe.begin() for name, probe in self._probes.items()}
         return {name: probe.end(threads[name], deadline=deadline) for name, probe in self._probes.items()}
+
+
+def tell_when_ready(probes: Probes) -> threading.Thread:
+    """Log what the start waits for, each time that it changes, and once that everything answers.
+
+    Requests are taken meanwhile: those that need what is missing are answered with 503.
+    """
+    thread = threading.Thread(target=_wait, args=(probes,), name="waiting", daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait(probes: Probes) -> None:
+    told: dict[str, str] = {}
+    while waited_for := {name: state for name, state in probes.ask().items() if state != OK}:
+        if waited_for != told:
+            _log.warning("waiting for what is not there yet", **waited_for)
+        told = waited_for
+        time.sleep(_LOOK_SECONDS)
+    _log.info("everything behind the API answers")

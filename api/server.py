@@ -7,6 +7,7 @@ imported, as ONNX Runtime does, hangs or crashes in a forked copy.
 import argparse
 import logging
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,10 @@ _GRACEFUL_SECONDS = 8
 _SILENT_SECONDS = 60
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 512
+_MOST_CONNECTIONS = 1000
+# Libraries, logs and connections to the services; and what one request may open beside its own.
+_FILES_OF_ITS_OWN = 64
+_FILES_PER_THREAD = 4
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - gunicorn makes an unnamed file in it for each process
 _log = logs.get(__name__)
 
@@ -60,6 +65,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_class": "gthread",
             "workers": self._settings.api_processes,
             "threads": self._settings.api_threads,
+            "worker_connections": count_connections(_read_file_limit(), threads=self._settings.api_threads),
             "timeout": _SILENT_SECONDS,
             "graceful_timeout": _GRACEFUL_SECONDS,
             "keepalive": _KEEP_ALIVE_SECONDS,
@@ -76,6 +82,22 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
         return create()
+
+
+def _read_file_limit() -> int:
+    """Return how many files a process may have open, which includes connections."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def count_connections(most_files: int, *, threads: int) -> int:
+    """Return how many connections a process may hold: with every thread at work, files must be left over.
+
+    A process that runs out of them ends, and every request that it was at with it. Whoever comes later waits at the
+    door until another leaves.
+    """
+    if most_files == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(threads, min(_MOST_CONNECTIONS, most_files - _FILES_OF_ITS_OWN - _FILES_PER_THREAD * threads))
 
 
 def open_listener(host: str, port: int) -> socket.socket:

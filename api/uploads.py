@@ -11,7 +11,7 @@ from api.multipart import OnlyFile, open_form
 from api.ports import ports
 from core import logs
 from core.db.engine import transaction
-from core.errors import InvalidError, LenetError, NotFoundError
+from core.errors import InvalidError, LenetError, NotFoundError, StoreUnavailableError
 from core.services.datasets import get_dataset
 from core.storage.keys import dataset_prefix
 from core.storage.store import StoredObject
@@ -91,15 +91,25 @@ def discard_unless_kept(tenant_id: str, dataset_id: str) -> Iterator[None]:
     """Delete what was stored for a dataset at the end of the block, unless a row stands for it then.
 
     None does where the upload was refused, the same bytes were there, or the commit failed. A commit
-    whose answer was lost may have happened, so it is the database that is asked.
+    whose answer was lost may have happened, so it is the database that is asked. A store that did not answer is not
+    asked again, for the client waits: what it may have kept is collected later.
     """
+    answered = True
     try:
         yield
+    except StoreUnavailableError:
+        answered = False
+        raise
     finally:
-        try:
-            with transaction(ports().sessions, read_only=True) as session:
-                get_dataset(session, tenant_id, dataset_id)
-        except NotFoundError:
-            discard_prefix(dataset_prefix(tenant_id, dataset_id))
-        except LenetError as error:
-            _log.warning("an object may stay behind", dataset=dataset_id, reason=error.detail)
+        if answered:
+            _discard_unless_kept(tenant_id, dataset_id)
+
+
+def _discard_unless_kept(tenant_id: str, dataset_id: str) -> None:
+    try:
+        with transaction(ports().sessions, read_only=True) as session:
+            get_dataset(session, tenant_id, dataset_id)
+    except NotFoundError:
+        discard_prefix(dataset_prefix(tenant_id, dataset_id))
+    except LenetError as error:
+        _log.warning("an object may stay behind", dataset=dataset_id, reason=error.detail)

@@ -7,10 +7,10 @@ from api.app import create_app
 from api.models import Models
 from api.ports import Ports
 from api.queue import CelerySender, Outbox
-from api.readiness import Probes
+from api.readiness import Probes, tell_when_ready
 from api.streams import Streams
 from core import logs
-from core.db.engine import Sessions, open_sessions, transaction
+from core.db.engine import QUICK_SECONDS, Sessions, open_sessions, transaction
 from core.db.rows import TenantRow
 from core.db.wiring import open_database
 from core.inference.cache import ModelCache
@@ -22,12 +22,14 @@ def create() -> Flask:
     """Return the application for the settings of the environment."""
     settings = Settings()
     logs.configure(settings)
-    return create_app(open_ports(settings))
+    opened = open_ports(settings)
+    tell_when_ready(opened.probes)
+    return create_app(opened)
 
 
 def open_ports(settings: Settings) -> Ports:
     """Return the ports that the settings name; nothing is asked of any of them yet."""
-    sessions = open_sessions(open_database(settings))
+    sessions = open_sessions(open_database(settings, patience_seconds=QUICK_SECONDS))
     store = open_store(settings)
     sender = CelerySender(settings.redis)
     return Ports(

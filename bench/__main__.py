@@ -24,8 +24,9 @@ BENCHES = (
     *("ingest", "second_job"),
     *("concurrency", "shared_pack", "product_overhead", "first_batch"),
     *("prediction", "upload"),
+    *("round_trip", "claim_speed", "service_speed", "kills", "chaos", "recovery"),
 )
-"""In the order of the goals: training, ingest, the queue, the service."""
+"""In the order of the goals: training, ingest, the queue, the service, and what becomes of what is killed."""
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS, PAGE = DOCS / "benchmarks.jsonl", DOCS / "benchmarks.md"
 

@@ -1,5 +1,6 @@
 """Figures: what was measured, how often, how widely it spreads, and whether it is good enough."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -35,6 +36,11 @@ class Sample:
     def high(self) -> float:
         """The most."""
         return max(self.values)
+
+    def percentile(self, percent: float) -> float:
+        """Return the least value that so many percent of all do not exceed."""
+        ordered = sorted(self.values)
+        return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 @dataclass(frozen=True)

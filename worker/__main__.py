@@ -3,6 +3,7 @@
 import argparse
 import logging
 import signal
+import threading
 from typing import Any
 
 from celery import signals
@@ -12,6 +13,8 @@ from core.settings import Settings
 from worker.celery_app import create_celery
 from worker.wiring import Worker, build_ingester, build_trainer
 
+# How long a worker that starts waits for the queue before it looks for work without it.
+_QUEUE_SECONDS = 5.0
 # Celery tells of every message at this level; a message is only a wake-up, and the jobs' own lines say what was done.
 _CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 
@@ -54,6 +57,10 @@ def _run_worker(worker: Worker) -> None:
 
     signals.worker_shutting_down.connect(close, weak=False)
     signals.worker_ready.connect(ready, weak=False)
+    # Where Redis is away Celery waits for it, and jobs are found in SQL meanwhile.
+    without_queue = threading.Timer(_QUEUE_SECONDS, worker.presence.start)
+    without_queue.daemon = True
+    without_queue.start()
     signals.setup_logging.connect(lambda **_: None, weak=False)  # The root logger is set up already.
     worker.app.Worker(
         pool_cls="threads",

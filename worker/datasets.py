@@ -43,7 +43,7 @@ def read_next_dataset(host: Host, slots: Slots) -> bool:
 
 def _lease(host: Host, claim: DatasetClaim) -> Lease:
     def renew() -> None:
-        with transaction(host.sessions) as session:
+        with transaction(host.heartbeats) as session:
             renew_dataset(session, claim, lease_seconds=host.settings.lease_seconds)
 
     return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)

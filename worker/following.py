@@ -83,6 +83,7 @@ class Following:
             try:
                 message = trainer.receive(_TICK_SECONDS)
             except EOFError:
+                self.lease.check()  # It may have been ended with the lease.
                 self._written_at = 0.0  # However short ago the last write was: the last progress is the final one.
                 self._write_progress(trainer)
                 return
@@ -128,7 +129,12 @@ class Following:
         key = keys.checkpoint(
             self.claim.tenant_id, self.claim.job_id, attempt=self.claim.attempt, epoch=epoch, batch=batch
         )
-        stored = self.writer.insist(lambda: self.store.put_file(key, path))
+        try:
+            stored = self.writer.insist(lambda: self.store.put_file(key, path))
+        except FileNotFoundError:
+            # The store was away while the trainer wrote newer ones, which are next, and dropped this one.
+            self.writer.log(f"the checkpoint of epoch {epoch}, batch {batch} was overtaken by newer ones")
+            return
         reach("w.ckpt_put_before_row")
         replaced = self.writer.write(
             lambda session: progress.record_checkpoint(session, self.claim, stored, epoch=epoch, batch=batch)

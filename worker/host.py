@@ -19,10 +19,19 @@ Role = Literal["train", "ingest"]
 
 @dataclass(frozen=True)
 class Host:
-    """The ports of one worker process. ``device`` is ``cpu`` or ``cuda``; ``engines`` are those installed here."""
+    """The ports of one worker process.
+
+    Attributes:
+        sessions: Of the database, for what work needs.
+        heartbeats: Of the database too, on connections of their own that are given up soon: nothing else that goes on
+            here can keep a lease from being extended.
+        device: ``cpu`` or ``cuda``.
+        engines: Those installed here.
+    """
 
     settings: Settings
     sessions: Sessions
+    heartbeats: Sessions
     store: ObjectStore
     packs: PackCache
     sender: Sender

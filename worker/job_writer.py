@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 
 from core import logs
 from core.db.engine import Sessions, transaction
-from core.errors import UnavailableError
+from core.errors import IntegrityError, UnavailableError
 from core.services.claims import Claim
 from core.services.progress import record_log
 from worker.lease import Lease
 
 _log = logs.get(__name__)
 _RETRY_SECONDS = 0.5
+_MOST_WRONG = 3
 
 Value = TypeVar("Value")
 
@@ -32,12 +33,17 @@ class JobWriter:
 
         Raises:
             LeaseLostError: The job is no longer held, or the database was away until the lease ran out.
+            IntegrityError: What was read was wrong three times: it was not altered on its way.
         """
+        wrong = 0
         while True:
             self._lease.check()
             try:
                 return action()
-            except UnavailableError as error:
+            except (UnavailableError, IntegrityError) as error:
+                wrong += isinstance(error, IntegrityError)
+                if wrong == _MOST_WRONG:
+                    raise
                 _log.warning("trying again", detail=error.detail)
                 time.sleep(_RETRY_SECONDS)
 

@@ -1,5 +1,6 @@
 """Runs jobs: claims one, has it trained in a process of its own, and records how it ended."""
 
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
 
 def _lease(host: Host, claim: Claim) -> Lease:
     def renew() -> None:
-        with transaction(host.sessions) as session:
+        with transaction(host.heartbeats) as session:
             claims.renew(session, claim, lease_seconds=host.settings.lease_seconds)
 
     return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
@@ -74,8 +75,8 @@ class JobRun:
         self.writer.log(f"attempt {self.claim.attempt} begins on {self.host.name} ({self.host.device})")
         try:
             self._run(trainers)
-        except LeaseLostError:
-            self.writer.log("this attempt no longer holds the job and has stopped", level="warning")
+        except LeaseLostError as error:
+            self.writer.log(f"this attempt no longer holds the job and has stopped: {error.detail}", level="warning")
 
     def _run(self, trainers: TrainerSource) -> None:
         try:
@@ -86,7 +87,7 @@ class JobRun:
             self._lose(AttemptEnd.UNAVAILABLE, error.detail)
         except Exception as error:  # noqa: BLE001 - the task's boundary: a defect must not look like a lost worker
             _log.exception("the attempt met a defect")
-            self._lose(AttemptEnd.WORKER_ERROR, type(error).__name__)
+            self._lose(AttemptEnd.WORKER_ERROR, _name(error))
 
     def _prepare_and_train(self, trainers: TrainerSource) -> None:
         with (
@@ -131,10 +132,11 @@ class JobRun:
 
     @staticmethod
     def _follow(following: Following, trainer: Trainer, order: Order) -> int:
-        """Return the trainer's exit code; whatever happens here, no process is left."""
+        """Return the trainer's exit code; whatever happens here, no process is left, nor trains beyond the lease."""
         try:
-            trainer.start(order)
-            following.follow(trainer)
+            with following.lease.ending(trainer.kill):
+                trainer.start(order)
+                following.follow(trainer)
         except BaseException:
             trainer.kill()
             raise
@@ -211,6 +213,12 @@ class JobRun:
                 exit_code=exit_code,
             )
         )
+
+
+def _name(error: Exception) -> str:
+    """Return what a user may know of a defect; of the system's errors its own words, such as that a disk is full."""
+    told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None
+    return f"{told}." if told else type(error).__name__
 
 
 def _is_broken(following: Following) -> bool:

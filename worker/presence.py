@@ -16,25 +16,32 @@ _log = logs.get(__name__)
 
 
 class Presence:
-    """Two threads: one reports the worker, one sweeps and polls, so that a dead Redis only slows things down."""
+    """Two threads: one reports the worker, one sweeps and polls, so that a dead Redis only slows things down.
+
+    Neither ever ends by an error: what is away is waited for, and each failure is told.
+    """
 
     def __init__(self, host: Host, slots: Slots) -> None:
         self._host = host
         self._slots = slots
+        self._lock = threading.Lock()
+        self._started = False
         self._threads = [
             threading.Thread(target=self._every, args=(host.settings.heartbeat_seconds, self.report), daemon=True),
             threading.Thread(target=self._every, args=(host.settings.poll_seconds, self.poll), daemon=True),
         ]
 
     def start(self) -> None:
-        """Start both threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start both threads, unless that was done."""
+        with self._lock:
+            for thread in self._threads if not self._started else ():
+                thread.start()
+            self._started = True
 
     def report(self) -> None:
         """Write the worker's row."""
         host = self._host
-        with transaction(host.sessions) as session:
+        with transaction(host.heartbeats) as session:
             workers.report(
                 session,
                 name=host.name,
@@ -47,20 +54,29 @@ class Presence:
             )
 
     def poll(self) -> None:
-        """Sweep, and fill a slot where one is free, in a thread of its own."""
+        """Fill a slot where one is free, in a thread of its own, and sweep: a queue in trouble hinders no job."""
+        threading.Thread(target=self._try, args=(self._slots.fill,), name="polled", daemon=True).start()
         sweep(self._host)
-        threading.Thread(target=self._slots.fill, name="polled", daemon=True).start()
 
     def leave(self) -> None:
-        """Take the worker's row away."""
-        with transaction(self._host.sessions) as session:
+        """Take the worker's row away; where the database is away too, the row grows old instead."""
+        self._try(self._forget)
+
+    def _forget(self) -> None:
+        with transaction(self._host.heartbeats) as session:
             workers.leave(session, self._host.name)
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         while True:
-            try:
-                action()
-            except LenetError as error:
-                _log.warning("will try again", detail=error.detail)
+            self._try(action)
             if self._slots.closing.wait(seconds):
                 return
+
+    @staticmethod
+    def _try(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except LenetError as error:
+            _log.warning("waiting for what is away, and trying again", detail=error.detail)
+        except Exception:  # noqa: BLE001 - nobody stands above these threads: a worker without them looks dead
+            _log.exception("trying again after a defect")

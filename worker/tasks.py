@@ -4,7 +4,6 @@ from celery import Celery
 
 from core import logs
 from core.crash_points import reach
-from core.db.engine import transaction
 from core.domain import tasks
 from core.errors import LenetError
 from core.services.collection import collect_garbage
@@ -44,8 +43,7 @@ def _register_upkeep(app: Celery, host: Host) -> None:
 
     def collect() -> None:
         try:
-            with transaction(host.sessions) as session:
-                collected = collect_garbage(session, host.store, age_seconds=host.settings.garbage_seconds)
+            collected = collect_garbage(host.sessions, host.store, age_seconds=host.settings.garbage_seconds)
             _log.info("garbage collected", objects=collected)
         except LenetError as error:
             _log.warning("the collection will be tried again", detail=error.detail)

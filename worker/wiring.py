@@ -17,7 +17,7 @@ from redis import Redis
 
 from core import logs
 from core.datasets.cache import PackCache
-from core.db.engine import open_sessions
+from core.db.engine import PATIENCE_SECONDS, QUICK_SECONDS, open_sessions
 from core.db.wiring import open_database
 from core.domain import tasks
 from core.domain.engines import ENGINES, EngineName
@@ -130,7 +130,8 @@ def _open_host(settings: Settings, role: Role, device: str, engines: tuple[Engin
     redis = Redis.from_url(settings.redis, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
     host = Host(
         settings=settings,
-        sessions=open_sessions(open_database(settings)),
+        sessions=open_sessions(open_database(settings, patience_seconds=_patience(settings))),
+        heartbeats=open_sessions(open_database(settings, patience_seconds=QUICK_SECONDS)),
         store=open_store(settings),
         packs=PackCache(settings.cache_dir / "packs", settings.pack_cache_bytes),
         sender=CelerySender(app, redis),
@@ -141,6 +142,11 @@ def _open_host(settings: Settings, role: Role, device: str, engines: tuple[Engin
     )
     _clear_scratch(settings, role)
     return app, host
+
+
+def _patience(settings: Settings) -> float:
+    """Return how long work waits for the database: who waits for it must still notice that the lease ran out."""
+    return max(QUICK_SECONDS, min(PATIENCE_SECONDS, settings.lease_seconds / 3))
 
 
 def _clear_scratch(settings: Settings, role: Role) -> None:

@@ -1,7 +1,7 @@
 """The one door to the database: an engine that behaves alike on SQLite and PostgreSQL, and its sessions."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -21,15 +21,27 @@ Sessions = sessionmaker[Session]
 Reader = Session | Connection
 """What a statement that selects columns can be executed on."""
 
-_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000", "foreign_keys=ON")
-_CONNECT_TIMEOUT_SECONDS = 4
-_MILLISECONDS = 15_000
-# A process that is frozen in the middle of a transaction would hold its rows' locks, and the sweeper up, for ever.
+PATIENCE_SECONDS = 15.0
+QUICK_SECONDS = 3.0
+"""The patience of whoever must know soon: requests, which are answered within five seconds, and heartbeats."""
+
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_CONNECT_SECONDS = 3
+# The server says first that a statement took too long; one that cannot even say so is given up a moment later.
+_SILENCE_SECONDS = 1.0
+_IDLE_MILLISECONDS = 15_000
 _POSTGRESQL_OPTIONS = {
-    "statement_timeout": _MILLISECONDS,
-    "idle_in_transaction_session_timeout": _MILLISECONDS,
+    # A process that is frozen in the middle of a transaction would hold its rows' locks, and the sweeper up, for ever.
+    "idle_in_transaction_session_timeout": _IDLE_MILLISECONDS,
+    # And one whose machine is gone, or cut off, its session.
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
     "timezone": "UTC",
 }
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+# No tables yet; a standby that was asked to write; the end of a session whose transaction had stood still.
+_NOT_NOW = frozenset({"42P01", "25006", "25P03"})
 
 
 class database_now(FunctionElement[datetime]):  # noqa: N801 - SQL functions are written in lower case
@@ -49,29 +61,48 @@ def _sqlite_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str: 
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine for ``url``.
+def open_engine(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Engine:
+    """Return an engine for ``url``; nothing that is asked of it waits for ever.
 
-    SQLite takes its write lock at the beginning of each transaction, so that what is read is still true when
-    it is written, and waits for another writer up to 30 s. PostgreSQL gives up connecting after 4 s, and any
-    statement, or transaction in which nothing is asked, after 15 s: nothing waits for ever.
+    SQLite takes its write lock at the beginning of each transaction, so that what is read is still true when it is
+    written, and waits so long for another writer. PostgreSQL ends a statement that takes longer, and is given up a
+    second later where it does not even do that (`core.db.patience`); a transaction in which nothing is asked ends
+    after 15 s.
     """
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": patience_seconds})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    options = _POSTGRESQL_OPTIONS | {"statement_timeout": int(patience_seconds * 1000)}
+    engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=10,
         max_overflow=30,
-        pool_timeout=_CONNECT_TIMEOUT_SECONDS,
+        pool_timeout=_CONNECT_SECONDS,
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": " ".join(f"-c {name}={value}" for name, value in _POSTGRESQL_OPTIONS.items()),
+            "connect_timeout": _CONNECT_SECONDS,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            **_KEEPALIVES,
         },
     )
+    event.listen(engine, "do_connect", _connector(patience_seconds + _SILENCE_SECONDS))
+    return engine
+
+
+def _connector(patience_seconds: float) -> Callable[..., Any]:
+    """Return what connects an engine to PostgreSQL."""
+    from core.db.patience import Gate, ImpatientConnection  # noqa: PLC0415 - SQLite alone needs no driver of PostgreSQL
+
+    gate = Gate()
+
+    def connect(_: Any, __: Any, positional: Sequence[Any], named: dict[str, Any]) -> ImpatientConnection:
+        connection = gate.connect(lambda: ImpatientConnection.connect(*positional, **named))
+        connection.gate, connection.patience_seconds = gate, patience_seconds
+        return connection
+
+    return connect
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
@@ -129,8 +160,8 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolTimeoutError) as error:
         raise UnavailableError("The database does not answer.", code="database_unavailable") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise UnavailableError("The database closed the connection.", code="database_unavailable") from error
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _NOT_NOW:
+            raise UnavailableError("The database cannot be used now.", code="database_unavailable") from error
         raise
 
 

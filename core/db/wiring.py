@@ -8,15 +8,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from core.db.engine import open_engine
+from core.db.engine import PATIENCE_SECONDS, open_engine
 from core.settings import Settings
 
 
-def open_database(settings: Settings) -> Engine:
-    """Return an engine for the database of the settings."""
+def open_database(settings: Settings, *, patience_seconds: float = PATIENCE_SECONDS) -> Engine:
+    """Return an engine for the database of the settings; see `core.db.engine.open_engine`."""
     if settings.database_url is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return open_engine(settings.database)
+    return open_engine(settings.database, patience_seconds=patience_seconds)
 
 
 def alembic_config(url: str) -> Config:

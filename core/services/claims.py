@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -15,6 +15,7 @@ from core.domain.jobs import AttemptEnd, JobStatus
 from core.domain.placement import choose_queue, list_wants
 from core.domain.tasks import CPU_QUEUE
 from core.errors import LeaseLostError
+from core.services.taking import take_next
 from core.services.transitions import change_status
 from core.services.workers import gpu_has_a_free_slot
 
@@ -81,64 +82,31 @@ def claim_job(
     The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
     engine that is not among ``engines``, those of the worker, are left to others.
     """
-    job_id = _next_job(session, _wants(session, device, engines))
-    if job_id is None:
-        return None
     now = read_clock(session)
-    attempt = change_status(
-        session,
-        job_id,
-        before=JobStatus.QUEUED,
-        after=JobStatus.RUNNING,
-        actor=worker,
-        reason="claimed",
-        attempt=JobRow.attempt + 1,
-        worker=worker,
-        device=device,
-        lease_expires_at=now + timedelta(seconds=lease_seconds),
-        last_progress_at=now,
-        started_at=func.coalesce(JobRow.started_at, now),
-    )
-    if attempt is None:
+    wanted = _wants(session, device, engines, now)
+    until = now + timedelta(seconds=lease_seconds)
+    row = take_next(session, wanted, worker=worker, device=device, now=now, until=until)
+    if row is None:
         return None
-    session.add(JobAttemptRow(job_id=job_id, attempt=attempt, worker=worker, device=device, started_at=now))
-    job = session.get_one(JobRow, job_id, populate_existing=True)
     return Claim(
-        job_id=job.id,
-        tenant_id=job.tenant_id,
-        dataset_id=job.dataset_id,
-        attempt=attempt,
+        job_id=row.id,
+        tenant_id=row.tenant_id,
+        dataset_id=row.dataset_id,
+        attempt=row.attempt,
         worker=worker,
-        config=job.config,
-        from_job=job.from_job,
-        warm_start=job.warm_start,
-        request_id=job.request_id,
-        checkpoints=_checkpoints(session, job_id),
+        config=row.config,
+        from_job=row.from_job,
+        warm_start=row.warm_start,
+        request_id=row.request_id,
+        checkpoints=_checkpoints(session, row.id) if row.attempt > 1 else (),
     )
 
 
-def _wants(session: Session, device: str, engines: Collection[EngineName]) -> list[str]:
+def _wants(session: Session, device: str, engines: Collection[EngineName], now: datetime) -> list[str]:
     """Return which jobs a worker takes now; a processor leaves those that a GPU could train at once to it."""
     queue = choose_queue(device, engines)
-    left = {"auto"} if queue == CPU_QUEUE and gpu_has_a_free_slot(session) else set()
+    left = {"auto"} if queue == CPU_QUEUE and gpu_has_a_free_slot(session, now) else set()
     return [want for want in list_wants(queue) if want not in left]
-
-
-def _next_job(session: Session, wanted: list[str]) -> str | None:
-    running = (
-        select(JobRow.tenant_id, func.count().label("jobs"))
-        .where(JobRow.status == JobStatus.RUNNING)
-        .group_by(JobRow.tenant_id)
-        .subquery()
-    )
-    return session.scalar(
-        select(JobRow.id)
-        .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
-        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(wanted))
-        .order_by(func.coalesce(running.c.jobs, 0), JobRow.priority.desc(), JobRow.id)
-        .limit(1)
-        .with_for_update(of=JobRow, skip_locked=True)
-    )
 
 
 def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:

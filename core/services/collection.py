@@ -5,9 +5,9 @@ from datetime import timedelta
 from itertools import islice
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from core.clock import now
+from core.db.engine import Sessions, reading
 from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, PackRow
 from core.storage.store import ObjectStore
 
@@ -15,17 +15,19 @@ _KEYS_AT_ONCE = 500
 _NAMED = (DatasetRow.archive_key, DatasetRow.preview_key, PackRow.key, CheckpointRow.key, ArtifactRow.key)
 
 
-def find_garbage(session: Session, store: ObjectStore, *, age_seconds: float) -> Iterator[str]:
+def find_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) -> Iterator[str]:
     """Yield the keys of objects older than ``age_seconds`` that no row names.
 
-    What is written first and named later, as every object is, is safe while it is younger than that.
+    What is written first and named later, as every object is, is safe while it is younger than that. No transaction is
+    open while the store is asked, which may take its time.
     """
     before = now() - timedelta(seconds=age_seconds)
     old = (stat.key for stat in store.list() if stat.modified_at < before)
     for keys in _batches(old):
         named: set[str | None] = set()
-        for column in _NAMED:
-            named.update(session.scalars(select(column).where(column.in_(keys))))
+        with reading(sessions) as connection:
+            for column in _NAMED:
+                named.update(connection.scalars(select(column).where(column.in_(keys))))
         yield from (key for key in keys if key not in named)
 
 
@@ -35,9 +37,9 @@ def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def collect_garbage(session: Session, store: ObjectStore, *, age_seconds: float) -> int:
-    """Delete the garbage and return how many objects it was; raises `StoreUnavailableError`."""
-    garbage = list(find_garbage(session, store, age_seconds=age_seconds))
+def collect_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) -> int:
+    """Delete the garbage and return how many objects it was; raises `UnavailableError`."""
+    garbage = list(find_garbage(sessions, store, age_seconds=age_seconds))
     for key in garbage:
         store.delete(key)
     return len(garbage)

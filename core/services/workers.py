@@ -1,7 +1,7 @@
 """The register of workers: who has reported, with which slots, and who still lives."""
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -86,6 +86,12 @@ def explain_wait(session: Session, wanted: str) -> str | None:
     return f"No worker that is alive can train it: it needs {name_need(wanted)}."
 
 
-def gpu_has_a_free_slot(session: Session) -> bool:
-    """Return whether a GPU could take a job now, so that a processor leaves it to it."""
-    return any(worker.device == "cuda" and len(worker.busy) < worker.slots for worker in list_trainers(session))
+def gpu_has_a_free_slot(session: Session, now: datetime) -> bool:
+    """Return whether a GPU could take a job ``now``, so that a processor leaves it to it."""
+    oldest = now - timedelta(seconds=ALIVE_SECONDS)
+    gpus = session.execute(
+        select(WorkerRow.slots, WorkerRow.busy).where(
+            WorkerRow.role == "train", WorkerRow.device == "cuda", WorkerRow.heartbeat_at >= oldest
+        )
+    )
+    return any(len(busy) < slots for slots, busy in gpus)

@@ -1,9 +1,10 @@
 """A client that keeps every answer that it got, for the history."""
 
+import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from chaos.history import Answer
 from chaos.processes import until
 
 _ENDED = ("succeeded", "failed", "cancelled")
+
+
+class _DroppedError(Exception):
+    """The client goes away in the middle of its request."""
 
 
 class Caller:
@@ -87,6 +92,29 @@ class Caller:
         answer = self.insist("GET", path)
         assert answer.status == 200, answer
         return answer.body
+
+    def items(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield what a list has, page by page."""
+        cursor, mark = "", "&" if "?" in path else "?"
+        while cursor is not None:
+            page = self.get(f"{path}{mark}limit=200{cursor and '&cursor='}{cursor}")
+            yield from page["items"]
+            cursor = page["next_cursor"]
+
+    def drop(self, content: bytes, *, share: float) -> None:
+        """Begin to upload an archive, and break the connection when that share of its bytes was sent."""
+
+        def body() -> Iterator[bytes]:
+            yield content[: int(share * len(content))]
+            raise _DroppedError
+
+        headers = {"Content-Type": "application/zip", "Content-Length": str(len(content))}
+        with contextlib.suppress(_DroppedError, httpx2.TransportError):
+            self._http.post("/datasets", headers=headers, content=body())
+
+    def slowest(self, *, since: float) -> float:
+        """Return how many seconds the slowest answer took of those asked for since then, in seconds since 1970."""
+        return max((one.answered_at - one.asked_at for one in self.answers if one.asked_at >= since), default=0.0)
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return a job."""

@@ -1,31 +1,18 @@
 """Platforms to be hurt, and a data set so small that a training is over in seconds."""
 
-import io
 import secrets
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from chaos.platform import Platform
-from PIL import Image
+from chaos.squares import JOB, write_squares
+from chaos.training import Training
 
 from core.crash_points import POINTS
 
-# Eleven steps an epoch; each waits a tenth of a second (`Platform`), so that a training can be hit anywhere.
-JOB = {
-    "preset": "lenet5-relu",
-    "engine": "numpy",
-    "epochs": 4,
-    "batch_size": 16,
-    "early_stopping": None,
-    "precision": "fp32",
-    "device": "cpu",
-    "seed": 7,
-}
 OpenPlatform = Callable[..., AbstractContextManager[Platform]]
 
 
@@ -57,36 +44,26 @@ def job() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a ZIP of three classes of squares: bright at the top, in the middle or at the bottom."""
-    return _write_squares(tmp_path_factory.mktemp("archive") / "squares.zip", seed=0)
+    return write_squares(tmp_path_factory.mktemp("archive") / "squares.zip", seed=0)
 
 
 @pytest.fixture
 def other_archive(tmp_path: Path) -> Path:
     """Return a ZIP that no platform has seen."""
-    return _write_squares(tmp_path / "others.zip", seed=secrets.randbits(32))
-
-
-def _write_squares(path: Path, *, seed: int) -> Path:
-    draw = np.random.default_rng(seed)
-    with zipfile.ZipFile(path, "w") as file:
-        for split, count in (("train", 64), ("test", 16)):
-            for number in range(count):
-                for place, name in enumerate(("top", "middle", "bottom")):
-                    pixels = draw.integers(0, 120, (28, 28))
-                    pixels[4 + 7 * place : 11 + 7 * place, 6:22] += 100
-                    buffer = io.BytesIO()
-                    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
-                    file.writestr(f"{split}/{name}/{number}.png", buffer.getvalue())
-    return path
+    return write_squares(tmp_path / "others.zip", seed=secrets.randbits(32))
 
 
 @pytest.fixture(scope="session")
 def open_platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenPlatform:
-    """Return the context manager that runs a platform on ``sqlite`` or ``postgresql``."""
+    """Return the context manager that runs a platform on ``sqlite``, ``postgresql`` or the ``database_url`` given."""
 
     @contextmanager
     def opened(database: str = "sqlite", **options: Any) -> Iterator[Platform]:
         folder = tmp_path_factory.mktemp("platform")
+        if "database_url" in options:
+            with Platform(folder, **options) as platform:
+                yield platform
+            return
         if database == "sqlite":
             with Platform(folder, database_url=f"sqlite:///{folder}/lenet.db", **options) as platform:
                 yield platform
@@ -137,3 +114,9 @@ def weights(_undisturbed: dict[str, str], platform: Platform, dataset_id: str, j
         _undisturbed[name] = platform.caller.weights(job_id)
         worker.kill()
     return _undisturbed[name]
+
+
+@pytest.fixture
+def training(platform: Platform, dataset_id: str, job: dict[str, Any], weights: str) -> Training:
+    """Return `job` as one that a test hurts and checks."""
+    return Training(platform, dataset_id, job, weights)

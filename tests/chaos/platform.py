@@ -24,7 +24,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -38,7 +38,7 @@ from chaos.processes import MARK, Process, end_all, start, until
 from PIL import Image
 from sqlalchemy import text
 
-from core.db.engine import open_engine, open_sessions, transaction
+from core.db.engine import open_engine, open_sessions
 from core.db.wiring import migrate
 from core.domain.tasks import Queue
 from core.services.collection import collect_garbage
@@ -67,7 +67,11 @@ _QUICK = {
 
 
 class Platform:
-    """A platform in ``folder`` on the database ``database_url``; ``settings`` are the workers' and the API's own."""
+    """A platform in ``folder`` on the database ``database_url``; ``settings`` are the workers' and the API's own.
+
+    ``address`` is where Redis and the API listen, ``inside`` what is put before a command to run it where that is: the
+    services of a platform of several hosts are on one of them (`chaos.network`).
+    """
 
     def __init__(
         self,
@@ -79,16 +83,20 @@ class Platform:
         step_seconds: float = 0.1,
         torch: bool = False,
         poison: Mapping[int, str] | None = None,
+        address: str = "127.0.0.1",
+        inside: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
+        self._address, self._inside = address, inside
         self._port, self._redis_port, self._key = _free_port(), _free_port(), secrets.token_urlsafe(24)
         given = {
             **_QUICK,
             "DATA_DIR": folder / "data",
             "DATABASE_URL": database_url,
             "STORE_URL": store_url or (folder / "data" / "objects").as_uri(),
-            "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "REDIS_URL": f"redis://{address}:{self._redis_port}/0",
+            "API_HOST": address,
             "API_PORT": self._port,
             "API_KEY": self._key,
             **(settings or {}),
@@ -104,7 +112,7 @@ class Platform:
             MARK: self.mark,
         }
         self.settings = Settings(**{name.lower(): value for name, value in given.items()})
-        self.caller = Caller(f"http://127.0.0.1:{self._port}", self._key)
+        self.caller = Caller(f"http://{address}:{self._port}", self._key)
         self.queue = redis.Redis.from_url(self.settings.redis, socket_timeout=2, socket_connect_timeout=2)
         self._processes: list[Process] = []
         self._told: set[Violation] = set()
@@ -137,7 +145,8 @@ class Platform:
 
     def start_redis(self) -> Process:
         """Start Redis, which forgets everything when it is killed."""
-        command = [find_program(), "--bind", "127.0.0.1", "--port", str(self._redis_port), "--save", ""]
+        options = {"bind": self._address, "port": str(self._redis_port), "save": "", "protected-mode": "no"}
+        command = [find_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
         process = self._start("redis", command)
         until(self._redis_answers, "Redis answers", _START_SECONDS)
         return process
@@ -154,16 +163,28 @@ class Platform:
         """Start a worker that reads datasets and sweeps."""
         return self._start("ingest", [sys.executable, "-m", "worker", "ingest"], crash_at)
 
-    def start_worker(self, crash_at: str | None = None, *, hold_at: str | None = None, wait: bool = False) -> Process:
+    def start_worker(
+        self,
+        crash_at: str | None = None,
+        *,
+        hold_at: str | None = None,
+        wait: bool = False,
+        inside: Sequence[str] = (),
+        credulous: bool = False,
+    ) -> Process:
         """Start a worker that trains, as on a host of its own: its cache is empty.
 
         Args:
             crash_at: ``name[:n]`` of the crash point at which it kills itself, once.
             hold_at: The one at which its thread waits instead; see `Process.reached` and `Process.release`.
             wait: Whether to wait until it has registered.
+            inside: What is put before the command to run it on a host of its own.
+            credulous: Whether it believes in its lease for ever, as on a machine whose clock stood still: nothing but
+                the fence can stop it.
         """
         known = self._worker_names() if wait else set()
-        process = self._start("train", [sys.executable, "-m", "chaos.faulty_worker", "train"], crash_at, hold_at)
+        command = [sys.executable, "-m", "chaos.faulty_worker", "train"]
+        process = self._start("train", command, crash_at, hold_at, inside=inside, credulous=credulous)
         if wait:
             until(lambda: self._worker_names() - known, "the worker registers", _START_SECONDS)
         return process
@@ -234,19 +255,37 @@ class Platform:
 
         Every job must have ended, or will be waited for. What was found broken once is not told again.
         """
-        self._await_rest()
+        until(lambda: not self.unfinished(), "every job ends", 90)
+        found = self.find_violations()
+        assert not found, "\n".join(f"{one.invariant} {one.subject}: {one.detail}" for one in found)
+
+    def find_violations(self) -> list[Violation]:
+        """Look at all that the platform keeps and return every invariant that was broken, once."""
         self._look_at_everything()
         self._collect_garbage()
         found = [one for one in check(self.history()) if one not in self._told]
         self._told.update(found)
-        assert not found, "\n".join(f"{one.invariant} {one.subject}: {one.detail}" for one in found)
+        return found
+
+    def unfinished(self) -> list[str]:
+        """Return the ids of the jobs that have not ended."""
+        with self._engine.connect() as connection:
+            statement = "SELECT id FROM jobs WHERE status IN ('queued', 'running', 'paused')"
+            return list(connection.exec_driver_sql(statement).scalars())
 
     def logs(self) -> str:
         """Return the last lines of every process."""
         return "\n".join(f"== {one.name} {one.pid}\n{one.tail()}" for one in self._processes)
 
     def _start(
-        self, name: str, command: list[str | Path], crash_at: str | None = None, hold_at: str | None = None
+        self,
+        name: str,
+        command: list[str | Path],
+        crash_at: str | None = None,
+        hold_at: str | None = None,
+        *,
+        inside: Sequence[str] | None = None,
+        credulous: bool = False,
     ) -> Process:
         fuse = self.folder / f"fuse-{len(self._processes)}" if crash_at or hold_at else None
         crash = {"CRASH_AT": crash_at or hold_at or "", "CRASH_FUSE": str(fuse)} if fuse else {}
@@ -255,6 +294,9 @@ class Platform:
         log = self.folder / f"{len(self._processes):02}-{name}.log"
         host = {ENVIRONMENT_PREFIX + "DATA_DIR": str(self.folder / f"host-{len(self._processes)}")}
         environment = {**self._environment, **crash, **(host if name == "train" else {})}
+        if credulous:
+            environment["CHAOS_CREDULOUS"] = "yes"
+        command = [*(self._inside if inside is None else inside), *command]
         process = start(name, command, environment=environment, log=log, fuse=fuse, folder=self.folder)
         self._processes.append(process)
         return process
@@ -268,7 +310,7 @@ class Platform:
     def _is_ready(self) -> bool:
         assert self.api.lives, self.api.tail()
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=5) as link:
+            with socket.create_connection((self._address, self._port), timeout=5) as link:
                 link.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
                 return b" 200 " in link.recv(64)
         except OSError:
@@ -278,30 +320,20 @@ class Platform:
         with self._engine.connect() as connection:
             return set(connection.exec_driver_sql("SELECT name FROM workers").scalars())
 
-    def _await_rest(self) -> None:
-        def unfinished() -> list[str]:
-            with self._engine.connect() as connection:
-                statement = "SELECT id FROM jobs WHERE status IN ('queued', 'running', 'paused')"
-                return list(connection.exec_driver_sql(statement).scalars())
-
-        until(lambda: not unfinished(), "every job ends", 90)
-
     def _look_at_everything(self) -> None:
         """Have each model answer and read each archive back, once, so that the history knows."""
         history = History([], self.caller.answers)
-        for job in self.caller.get("/jobs?limit=200&status=succeeded")["items"]:
+        for job in self.caller.items("/jobs?status=succeeded"):
             path = f"/jobs/{job['id']}/predict"
             if not history.answered("POST", path, 200):
                 self.caller.call("POST", path, files={"image": ("one.png", _picture(), "image/png")})
-        for dataset in self.caller.get("/datasets?limit=200")["items"]:
+        for dataset in self.caller.items("/datasets"):
             path = f"/datasets/{dataset['id']}/archive"
             if not history.answered("GET", path, 200):
                 self.caller.call("GET", path)
 
     def _collect_garbage(self) -> None:
-        sessions = open_sessions(self._engine)
-        with transaction(sessions) as session:
-            collect_garbage(session, open_store(self.settings), age_seconds=0)
+        collect_garbage(open_sessions(self._engine), open_store(self.settings), age_seconds=0)
 
 
 def _free_port() -> int:

@@ -14,7 +14,8 @@ _LEFT_OUT = {"config", "manifest", "entries", "metrics", "tags"}
 
 _POSTGRESQL = f"""
 CREATE TABLE {_CHANGES} (
-    number bigserial PRIMARY KEY, at double precision NOT NULL, name text NOT NULL, before jsonb, after jsonb
+    number bigserial PRIMARY KEY, at double precision NOT NULL, name text NOT NULL, before jsonb, after jsonb,
+    writer bigint NOT NULL DEFAULT txid_current()
 );
 CREATE FUNCTION chaos_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -83,8 +84,12 @@ def last_number(connection: Connection) -> int:
 
 
 def forget(connection: Connection, *, after: int) -> None:
-    """Take the changes after a number out of the history: they were the test's own doing."""
-    connection.execute(text(f"DELETE FROM {_CHANGES} WHERE number > :number"), {"number": after})
+    """Take the changes of this transaction out of the history, those after a number: they were the test's own doing.
+
+    On PostgreSQL others write at the same time, and theirs stay.
+    """
+    own = " AND writer = txid_current()" if connection.dialect.name == "postgresql" else ""
+    connection.execute(text(f"DELETE FROM {_CHANGES} WHERE number > :number{own}"), {"number": after})
 
 
 def _parse(value: object) -> dict | None:

@@ -11,7 +11,7 @@ from chaos.processes import until
 
 from core.crash_points import POINTS
 
-RACES = 20
+RACES = (20, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(4 * 3600)]))
 WORKER_POINTS = [point for point in POINTS if point.startswith("w.")]
 
 
@@ -39,14 +39,15 @@ def test_a_job_that_is_cancelled_anywhere_stays_cancelled(
     platform.judge()
 
 
+@pytest.mark.parametrize("races", RACES)
 def test_a_cancellation_that_races_the_end_has_one_outcome(
-    platform: Platform, dataset_id: str, job: dict[str, Any]
+    platform: Platform, dataset_id: str, job: dict[str, Any], races: int
 ) -> None:
     platform.start_worker()
     seed = random.randrange(2**31)
     print(f"seed {seed}")
     draw, outcomes = random.Random(seed), set()
-    for _ in range(RACES):
+    for _ in range(races):
         outcomes.add(_race(platform, dataset_id, {**job, "epochs": 1, "batch_size": 128}, draw.uniform(0, 0.2)))
     assert outcomes <= {202, 409}
     platform.judge()

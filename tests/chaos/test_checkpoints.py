@@ -106,3 +106,17 @@ def _check(platform: Platform, job_id: str, weights: str, *, passed_over: int, r
     assert attempts[1]["detail"].count("was passed over") == attempts[1]["detail"].count(reason) == passed_over
     assert platform.caller.weights(job_id) == weights
     platform.judge()
+
+
+def test_a_resume_on_other_threads_is_not_called_exact(
+    platform: Platform, dataset_id: str, job: dict[str, Any]
+) -> None:
+    job_id = _pause(platform, dataset_id, job)
+    platform.stop_workers()
+    platform.caller.act(job_id, "resume")
+    platform.start_worker(inside=["env", "LENET_WORKER_THREADS=2"])
+    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    attempts = platform.caller.get(f"/jobs/{job_id}/attempts")["items"]
+    assert [attempt["end"] for attempt in attempts] == ["paused", "succeeded"]
+    assert attempts[1]["exact_resume"] is False
+    platform.judge()

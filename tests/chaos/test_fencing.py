@@ -8,10 +8,10 @@ from chaos.processes import Process, until
 
 
 def _freeze_and_replace(
-    platform: Platform, dataset_id: str, job: dict[str, Any], *, below: bool
+    platform: Platform, dataset_id: str, job: dict[str, Any], *, below: bool, credulous: bool = False
 ) -> tuple[str, Process]:
     """Freeze a worker in its first epoch and return the job, which another worker has taken, and the frozen one."""
-    worker = platform.start_worker()
+    worker = platform.start_worker(credulous=credulous)
     job_id = platform.caller.submit(dataset_id, job)
     until(lambda: platform.caller.epochs(job_id), "the first epoch")
     platform.freeze(worker, below=below)
@@ -50,6 +50,17 @@ def test_a_worker_that_was_frozen_writes_nothing_after_its_successor(
     worker.thaw()
     _check(platform, job_id, weights, worker)
     assert platform.history().rows("artifacts") == before
+
+
+def test_a_worker_that_never_doubts_its_lease_is_refused_by_the_fence(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    """What its trainer has reported meanwhile is written as soon as it goes on, while its successor trains."""
+    job_id, worker = _freeze_and_replace(platform, dataset_id, job, below=False, credulous=True)
+    worker.thaw()
+    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    assert f"Attempt 1 of {job_id} holds it no longer." in worker.log.read_text()
+    _check(platform, job_id, weights, worker)
 
 
 def test_a_worker_that_believes_in_its_lease_is_refused_by_the_fence(

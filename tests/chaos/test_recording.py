@@ -77,3 +77,17 @@ def test_changes_carry_the_database_s_time(engine: Engine) -> None:
     import time
 
     assert abs(recording.read(engine)[0].at - time.time()) < 60
+
+
+def test_only_the_own_changes_are_forgotten(engine: Engine) -> None:
+    with engine.begin() as connection:
+        last = recording.last_number(connection)
+        if engine.dialect.name == "postgresql":  # on SQLite nobody else can write meanwhile
+            with engine.begin() as other:
+                other.execute(update(JobRow).values(name="another's"))
+        connection.execute(update(JobRow).values(status="failed"))
+        recording.forget(connection, after=last)
+    names = [change.row["name"] for change in recording.read(engine)]
+    assert names == (["n", "another's"] if engine.dialect.name == "postgresql" else ["n"])
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT status FROM jobs").scalar_one() == "failed"

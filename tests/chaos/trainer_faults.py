@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from chaos import wrong_clock
+
 from worker import trainer
 
 _STEP_SECONDS = float(os.environ.get("CHAOS_STEP_SECONDS", "0"))
@@ -114,5 +116,6 @@ if os.environ.get("CHAOS_TORCH") == "no":
     sys.modules[trainer.PRELOAD] = ModuleType(trainer.PRELOAD)
 else:
     import_module(trainer.PRELOAD)
+wrong_clock.install()
 _healthy_train = trainer._train
 trainer.Reporter, trainer._train = FaultyReporter, _train

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from core.db.engine import open_engine, open_sessions, transaction
+from core.db.patience import REST_SECONDS
 from core.errors import UnavailableError
 
 
@@ -37,3 +38,32 @@ def _fall_silent(sessions):
         session.execute(text("INSERT INTO noted VALUES ('x')"))
         time.sleep(0.5)
         session.execute(text("SELECT 1"))
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_the_server_which_is_still_asked(postgres_url):
+    engine = open_engine(postgres_url, patience_seconds=0.2)
+    with pytest.raises(UnavailableError), transaction(open_sessions(engine)) as session:
+        session.execute(text("SELECT pg_sleep(10)"))
+    with transaction(open_sessions(engine)) as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_a_server_that_does_not_even_end_a_statement_is_given_up_and_let_be(postgres_url):
+    engine = open_engine(postgres_url, patience_seconds=0.5)
+    began = time.monotonic()
+    endless = text("SELECT set_config('statement_timeout', '0', true); SELECT pg_sleep(30)")
+    with pytest.raises(UnavailableError), transaction(open_sessions(engine)) as session:
+        session.execute(endless)
+    with pytest.raises(UnavailableError), transaction(open_sessions(engine)) as session:
+        session.execute(text("SELECT 1"))
+    assert time.monotonic() - began < 15
+    time.sleep(REST_SECONDS)
+    with transaction(open_sessions(engine)) as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_a_database_without_tables_is_not_there_yet(sessions):
+    with pytest.raises(UnavailableError), transaction(sessions) as session:
+        session.execute(text("SELECT * FROM jobs"))

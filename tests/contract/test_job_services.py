@@ -615,7 +615,6 @@ def test_garbage_is_what_no_row_names_and_nobody_works_on(sessions: Sessions, te
     named = f"tenants/{tenant}/datasets/{dataset}/archive"
     for key in (named, "tenants/t/jobs/j/a1/artifacts/left", "tenants/t/jobs/j/a1/artifacts/behind"):
         store.put(key, io.BytesIO(b"x"))
-    with transaction(sessions) as session:
-        assert collect_garbage(session, store, age_seconds=3600) == 0  # All of it is too young.
-        assert collect_garbage(session, store, age_seconds=-1) == 2
+    assert collect_garbage(sessions, store, age_seconds=3600) == 0  # All of it is too young.
+    assert collect_garbage(sessions, store, age_seconds=-1) == 2
     assert [one.key for one in store.list()] == [named]

@@ -74,6 +74,7 @@ def host(sessions: Sessions, add_dataset: Callable[[MemoryStore], str], tmp_path
     return Host(
         settings=Settings(data_dir=tmp_path),
         sessions=sessions,
+        heartbeats=sessions,
         store=store,
         packs=PackCache(tmp_path / "cache", 2**24),
         sender=None,

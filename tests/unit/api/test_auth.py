@@ -1,5 +1,8 @@
+import time
+
 import pytest
 
+from api.auth import UseNotes
 from core.db.engine import transaction
 from core.db.rows import ApiKeyRow
 from core.services import keys
@@ -150,3 +153,18 @@ def test_a_secret_is_stored_hashed(client, sessions):
         hashes = {row.secret_hash for row in session.query(ApiKeyRow)}
     assert keys.hash_secret(secret) in hashes
     assert secret not in hashes
+
+
+def test_a_database_that_takes_no_write_holds_up_no_read(client, sessions, engine):
+    """Only the note of the key's use is written: it is given up on after a moment."""
+    client.get(JOBS)
+    link = engine.raw_connection()
+    with transaction(sessions) as session:
+        session.query(ApiKeyRow).one().last_used_at = None
+    link.cursor().execute("BEGIN IMMEDIATE")
+    notes = UseNotes(sessions)
+    began = time.monotonic()
+    notes.note("key_of_somebody")
+    assert time.monotonic() - began < 5
+    link.rollback()
+    link.close()

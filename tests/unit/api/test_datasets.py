@@ -2,11 +2,13 @@ import io
 import re
 
 import pytest
+from sqlalchemy import func, select
 
 from core.db.engine import transaction
 from core.db.rows import DatasetEntryRow, DatasetRow
 from core.domain.datasets import DatasetStatus
 from core.errors import StoreUnavailableError, UnavailableError
+from core.services import datasets
 
 DATASETS = "/api/v1/datasets"
 ARCHIVE = b"PK\x03\x04 an archive"
@@ -357,3 +359,25 @@ def test_the_ledger_can_be_asked_for_one_outcome(client, with_entries):
     assert [entry["position"] for entry in page["items"]] == [1, 3]
     assert client.get(f"{with_entries}?outcome=other").status_code == 422
     assert client.get(f"{with_entries}?cursor=-1").status_code == 422
+
+
+def test_a_store_that_does_not_answer_is_not_asked_a_second_time(client, store, monkeypatch):
+    def fail(*_, **__):
+        raise StoreUnavailableError("The store does not answer.")
+
+    monkeypatch.setattr(store, "put", fail)
+    monkeypatch.setattr(store, "delete_prefix", lambda _: pytest.fail("the client waits"))
+    assert upload(client).status_code == 503
+
+
+def test_a_long_ledger_is_deleted_in_pieces(client, platform, sessions, monkeypatch):
+    monkeypatch.setattr(datasets, "_ENTRIES_AT_ONCE", 2)
+    dataset_id = platform.make_dataset()
+    with transaction(sessions) as session:
+        taken = session.scalar(select(func.coalesce(func.max(DatasetEntryRow.position), -1)))
+        for number in range(5):
+            entry = {"position": taken + 1 + number, "path": f"{number}.png", "outcome": "accepted"}
+            session.add(DatasetEntryRow(dataset_id=dataset_id, **entry))
+    assert client.delete(f"{DATASETS}/{dataset_id}").status_code == 204
+    with transaction(sessions, read_only=True) as session:
+        assert session.query(DatasetEntryRow).count() == 0

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from api import readiness
 from api.readiness import Probes
 from core.db.engine import transaction
 from core.errors import UnavailableError
@@ -130,3 +131,22 @@ def test_a_worker_shows_what_it_computes_with(client, sessions, engines):
 )
 def test_a_path_is_written_one_way_only(client, path):
     assert client.get(path).status_code == 404
+
+
+def test_the_start_tells_what_it_waits_for_once_and_that_it_is_there(monkeypatch):
+    answers = iter([UnavailableError("Redis does not answer."), UnavailableError("Redis does not answer."), None])
+    monkeypatch.setattr(readiness, "_LOOK_SECONDS", 0.01)
+
+    def ask():
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    told = []
+    monkeypatch.setattr(readiness._log, "warning", lambda message, **what: told.append((message, what)))
+    monkeypatch.setattr(readiness._log, "info", lambda message: told.append((message, {})))
+    readiness.tell_when_ready(Probes({"redis": ask})).join(5)
+    assert told == [
+        ("waiting for what is not there yet", {"redis": "Redis does not answer."}),
+        ("everything behind the API answers", {}),
+    ]

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from bench.requests import Connection, RefusedError, content_length, make_upload
+from bench.requests import Connection, RefusedError, content_length, make_call, make_upload
 
 
 def test_the_length_is_found_however_it_is_written():
@@ -21,6 +21,15 @@ def test_an_upload_announces_its_own_length():
     assert content_length(head) == len(body)
     assert b"Authorization: Bearer key" in head
     assert b"\r\n\r\n\x89PNG\r\n--" in body
+
+
+def test_a_call_announces_its_own_length_and_its_key():
+    head, body = make_call("POST", "/jobs", "key", {"a": 1}).split(b"\r\n\r\n", 1)
+
+    assert head.startswith(b"POST /jobs HTTP/1.1\r\n")
+    assert content_length(head) == len(body)
+    assert b"Authorization: Bearer key" in head
+    assert make_call("GET", "/jobs", "key").endswith(b"Content-Length: 0\r\n\r\n")
 
 
 @pytest.fixture
@@ -61,7 +70,13 @@ def test_an_answer_that_comes_in_pieces_is_put_together(answer):
     assert Connection("http://host:1").ask(b"GET") == b"hello"
 
 
-def test_an_answer_that_is_no_200_is_an_error(answer):
+def test_every_success_is_an_answer(answer):
+    answer(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok")
+
+    assert Connection("http://host:1").ask(b"POST") == b"ok"
+
+
+def test_an_answer_that_is_no_success_is_an_error(answer):
     answer(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
 
     with pytest.raises(RefusedError, match="503"):

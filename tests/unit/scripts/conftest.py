@@ -1,6 +1,7 @@
 """The scripts are no package: they run before anything is installed."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ SCRIPTS = Path(__file__).parents[3] / "scripts"
 def load(name):
     spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -23,3 +25,8 @@ def setup():
 @pytest.fixture
 def lock():
     return load("lock")
+
+
+@pytest.fixture
+def mutations():
+    return load("mutations")

@@ -1,5 +1,6 @@
 """What becomes of a job, whatever its trainer says or does: a scripted trainer, a real database, a store in memory."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from core.datasets.cache import PackCache
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
 from core.db.rows import DatasetRow, JobRow, PackRow, Row
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
-from core.errors import StoreUnavailableError
+from core.errors import IntegrityError, StoreUnavailableError
 from core.services import jobs, keys, results
 from core.settings import Settings
 from core.storage.memory import MemoryStore
+from worker import job_writer
 from worker.host import Host
 from worker.jobs import run_next_job
 from worker.oom import count_oom_kills
@@ -159,6 +161,7 @@ def bench(engine: Engine, tmp_path: Path) -> Bench:
     host = Host(
         settings=settings,
         sessions=sessions,
+        heartbeats=sessions,
         store=store,
         packs=PackCache(tmp_path / "cache", 2**20),
         sender=NoQueue(),
@@ -437,3 +440,46 @@ def test_a_pause_that_a_closing_worker_could_not_grant_is_granted_by_the_next(be
     bench.run(trainer)
     assert (trainer.sent, bench.job(job_id).status) == (["pause"], "paused")
     assert not bench.job(job_id).pause_requested
+
+
+def test_a_checkpoint_that_the_trainer_has_dropped_meanwhile_is_left_for_the_newer_one(bench: Bench) -> None:
+    def dropped(order: Order) -> dict[str, Any]:
+        message = _checkpoint(order, epoch=2)
+        Path(message["path"]).unlink()
+        return message
+
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([EPOCH, dropped, partial(_checkpoint, epoch=3)], exit_code=-9))
+    assert [one.key.rsplit("/", 1)[-1] for one in bench.store.list() if "checkpoints" in one.key] == ["3-0"]
+    assert bench.ends(job_id) == ["trainer_killed"]
+
+
+@pytest.mark.parametrize(("wrong", "ends"), [(2, ["succeeded"]), (3, ["unavailable"])])
+def test_bytes_that_were_altered_on_their_way_are_fetched_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, wrong: int, ends: list[str]
+) -> None:
+    fetch, asked = bench.store.fetch, []
+
+    def fetch_wrongly(*arguments: Any, **options: Any) -> None:
+        asked.append(arguments)
+        if len(asked) <= wrong:
+            raise IntegrityError("The stored bytes are not the bytes that were recorded.")
+        fetch(*arguments, **options)
+
+    monkeypatch.setattr(bench.store, "fetch", fetch_wrongly)
+    monkeypatch.setattr(job_writer, "_RETRY_SECONDS", 0.01)
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([_result]))
+    assert bench.ends(job_id) == ends
+
+
+def test_a_disk_that_is_full_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "words of the system's", "/a/path/of/this/machine")
+
+    monkeypatch.setattr(bench.store, "fetch", fail)
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([_result]))
+    with transaction(bench.sessions, read_only=True) as session:
+        (attempt,) = jobs.list_attempts(session, job_id)
+    assert attempt.detail == "No space left on device."

@@ -54,6 +54,43 @@ def test_a_lease_that_cannot_be_renewed_is_given_up_before_another_worker_may_ho
     assert time.monotonic() - start < 0.5 + 0.3  # Before the lease ends, with room for a slow machine.
 
 
+def test_what_a_lease_was_held_for_is_ended_by_the_clock_though_the_renewal_hangs() -> None:
+    hangs, ended = threading.Event(), threading.Event()
+    start = time.monotonic()
+    with Lease(lambda: hangs.wait(20), lease_seconds=1, heartbeat_seconds=0.05) as lease:
+        with lease.ending(ended.set):
+            assert ended.wait(5)
+            assert time.monotonic() - start < 1
+        hangs.set()
+
+
+def test_what_a_lease_was_held_for_is_ended_once_sql_says_that_it_is_lost() -> None:
+    renew, _ = _renewing(None, LeaseLostError("x"))
+    ends = threading.Semaphore(0)
+    with Lease(renew, lease_seconds=0.3, heartbeat_seconds=0.05) as lease, lease.ending(ends.release):
+        assert ends.acquire(timeout=5)
+        assert not ends.acquire(timeout=0.5)
+
+
+def test_what_begins_under_a_lost_lease_is_ended_at_once() -> None:
+    renew, _ = _renewing(LeaseLostError("x"))
+    ended = threading.Event()
+    with Lease(renew, lease_seconds=10, heartbeat_seconds=0.01) as lease:
+        assert lease.lost.wait(5)
+        with lease.ending(ended.set):
+            assert ended.is_set()
+
+
+def test_what_was_left_is_not_ended_with_the_lease() -> None:
+    renew, _ = _renewing(UnavailableError("x"))
+    ended = threading.Event()
+    with Lease(renew, lease_seconds=0.3, heartbeat_seconds=0.05) as lease:
+        with lease.ending(ended.set):
+            lease.check()
+        assert lease.lost.wait(5)
+    assert not ended.is_set()
+
+
 def test_a_lease_whose_renewal_hangs_is_given_up_by_its_own_clock() -> None:
     hangs = threading.Event()
     with Lease(lambda: hangs.wait(20), lease_seconds=0.3, heartbeat_seconds=0.05) as lease:

@@ -1,4 +1,8 @@
+import errno
 import hashlib
+import os
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,3 +57,31 @@ def test_the_last_two_are_kept(tmp_path):
         "checkpoint-0009-0000000.pt",
         "checkpoint-0010-0000000.pt",
     ]
+
+
+def test_a_checkpoint_is_synced_before_it_is_named_and_its_name_after(tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor):
+        events.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        fsync(descriptor)
+
+    def noting_replace(path, target):
+        events.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    write_checkpoint(tmp_path, Checkpoint({}, {}), epoch=1, batch=0)
+    assert events == ["sync file", "rename", "sync folder"]
+
+
+def test_a_checkpoint_that_cannot_be_synced_is_not_there(tmp_path, monkeypatch):
+    def failing(descriptor):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="input/output"):
+        write_checkpoint(tmp_path, Checkpoint({}, {}), epoch=1, batch=0)
+    assert list(tmp_path.glob("*.pt")) == []

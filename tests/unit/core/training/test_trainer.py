@@ -13,7 +13,7 @@ from core.domain.jobs import StopReason
 from core.domain.training_config import resolve
 from core.errors import IntegrityError, InvalidError, TrainingError
 from core.training import trainer
-from core.training.checkpoints import Checkpoint, write_checkpoint
+from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.trainer import Training
 
 
@@ -138,6 +138,20 @@ def test_a_resumed_training_goes_on_from_its_fraction(run, make_observer):
 def test_a_resume_on_other_threads_is_not_called_exact(run, make_observer):
     _, paused, _ = run(observer=make_observer(command_at=3))
     result, _, _ = run(resume_from=paused.checkpoints[-1][0], threads=2)
+    assert not result.exact_resume
+
+
+@pytest.mark.parametrize(
+    ("circumstance", "value"),
+    [("threads", 7), ("device", "cuda"), ("processor", "another"), ("versions", {"torch": "1"})],
+)
+def test_a_resume_in_other_circumstances_is_not_called_exact(run, make_observer, tmp_path, circumstance, value):
+    _, paused, _ = run(observer=make_observer(command_at=3))
+    content = read_checkpoint(paused.checkpoints[-1][0])
+    assert content.plain["circumstances"][circumstance] != value
+    told = {**content.plain, "circumstances": {**content.plain["circumstances"], circumstance: value}}
+    other = write_checkpoint(tmp_path, Checkpoint(told, content.arrays), epoch=1, batch=3)
+    result, _, _ = run(resume_from=other)
     assert not result.exact_resume
 
 

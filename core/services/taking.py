@@ -1,0 +1,139 @@
+"""Taking the next job from the queue, which every worker asks for again and again: its statements are made once.
+
+PostgreSQL does it all in one: it moves the job, and leaves the rows of the attempt and of the transition.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, String, Update, bindparam, func, insert, literal, select, true, update
+from sqlalchemy.orm import Session
+
+from core.db.rows import JobAttemptRow, JobRow, JobTransitionRow, TenantRow, UTCDateTime
+from core.domain.jobs import JobStatus, check_transition
+from core.services.transitions import record_transition
+
+check_transition(JobStatus.QUEUED, JobStatus.RUNNING)  # The only change of a status that is not made elsewhere.
+
+_WAITS = (JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(bindparam("wanted", expanding=True)))
+_BY_RANK = (JobRow.priority.desc(), JobRow.id)
+_NOW = bindparam("now", type_=UTCDateTime())
+_WORKER, _DEVICE = bindparam("by_worker", type_=String), bindparam("on_device", type_=String)
+_REASON = "claimed"
+_TAKEN = ("id", "tenant_id", "dataset_id", "attempt", "config", "from_job", "warm_start", "request_id")
+
+
+def _next_in_turn() -> Select[str]:
+    """Return the choice for PostgreSQL: of each tenant only the first job is looked at, however many wait.
+
+    A job that another worker is taking at this moment is passed over.
+    """
+    own = (JobRow.tenant_id == TenantRow.id, *_WAITS)
+    first = select(JobRow.id, JobRow.priority).where(*own).order_by(*_BY_RANK).limit(1).lateral("first")
+    running = select(func.count()).where(JobRow.tenant_id == TenantRow.id, JobRow.status == JobStatus.RUNNING)
+    turn = (
+        select(TenantRow.id)
+        .join(first, true())
+        .order_by(running.scalar_subquery(), first.c.priority.desc(), first.c.id)
+        .subquery("turn")
+    )
+    chosen = (
+        select(JobRow.id)
+        .where(JobRow.tenant_id == turn.c.id, *_WAITS)
+        .order_by(*_BY_RANK)
+        .limit(1)
+        .with_for_update(of=JobRow, skip_locked=True)
+        .lateral("chosen")
+    )
+    return select(chosen.c.id).select_from(turn.join(chosen, true())).limit(1)
+
+
+def _next_of_all() -> Select[str]:
+    """Return the choice for SQLite, where one worker at a time chooses."""
+    running = (
+        select(JobRow.tenant_id, func.count().label("jobs"))
+        .where(JobRow.status == JobStatus.RUNNING)
+        .group_by(JobRow.tenant_id)
+        .subquery()
+    )
+    return (
+        select(JobRow.id)
+        .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
+        .where(*_WAITS)
+        .order_by(func.coalesce(running.c.jobs, 0), *_BY_RANK)
+        .limit(1)
+    )
+
+
+def _take(chosen: Select[str]) -> Update:
+    jobs = JobRow.__table__
+    return (
+        update(JobRow)
+        .where(JobRow.id == chosen.scalar_subquery(), JobRow.status == JobStatus.QUEUED)
+        .values(
+            status=JobStatus.RUNNING,
+            attempt=JobRow.attempt + 1,
+            worker=_WORKER,
+            device=_DEVICE,
+            lease_expires_at=bindparam("until", type_=UTCDateTime()),
+            last_progress_at=_NOW,
+            started_at=func.coalesce(JobRow.started_at, _NOW),
+            updated_at=_NOW,
+        )
+        .returning(*(jobs.c[name] for name in _TAKEN))
+    )
+
+
+def _take_and_record() -> Select[Any]:
+    """Return PostgreSQL's one statement."""
+    taken = _take(_next_in_turn()).cte("taken")
+    own: dict[str, Any] = {"job_id": taken.c.id, "attempt": taken.c.attempt}
+    attempt: dict[str, Any] = {**own, "worker": _WORKER, "device": _DEVICE, "started_at": _NOW}
+    change = {"before": literal(JobStatus.QUEUED), "after": literal(JobStatus.RUNNING), "reason": literal(_REASON)}
+    transition: dict[str, Any] = {**own, **change, "at": _NOW, "actor": _WORKER}
+    attempts = insert(JobAttemptRow).from_select(list(attempt), select(*attempt.values()))
+    transitions = insert(JobTransitionRow).from_select(list(transition), select(*transition.values()))
+    return select(taken).add_cte(attempts.cte("attempts"), transitions.cte("transitions"))
+
+
+_ON_POSTGRESQL = _take_and_record()
+_ON_SQLITE = _take(_next_of_all())
+
+
+def take_next(
+    session: Session, wanted: Sequence[str], *, worker: str, device: str, now: datetime, until: datetime
+) -> Row[Any] | None:
+    """Move the next job from ``queued`` to ``running`` and leave the rows of its new attempt and of the transition.
+
+    The tenant with the fewest running jobs comes first, then the higher priority, then the older job. However many
+    workers ask at once, each job is taken once.
+
+    Args:
+        session: The open transaction.
+        wanted: What the worker can train, as jobs name it.
+        worker: Its name.
+        device: Where it trains.
+        now: The database's time.
+        until: When the lease ends.
+
+    Returns:
+        What a claim needs of the job's row; ``None`` where no job waits.
+    """
+    values = {"wanted": list(wanted), "by_worker": worker, "on_device": device, "now": now, "until": until}
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_ON_POSTGRESQL, values).one_or_none()
+    row = connection.execute(_ON_SQLITE, values).one_or_none()
+    if row is not None:
+        session.add(JobAttemptRow(job_id=row.id, attempt=row.attempt, worker=worker, device=device, started_at=now))
+        record_transition(
+            session,
+            row.id,
+            before=JobStatus.QUEUED,
+            after=JobStatus.RUNNING,
+            attempt=row.attempt,
+            actor=worker,
+            reason=_REASON,
+        )
+    return row

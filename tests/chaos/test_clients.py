@@ -1,0 +1,80 @@
+"""F27, F39: clients that go away in the middle, API processes that do, and more connections than an API can hold."""
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from chaos.platform import Platform
+from chaos.processes import until
+
+ANSWER_SECONDS = 5.0 + 2.0  # What the contract allows, and what a machine may add on which others train.
+_MOST_FILES = 256
+
+
+@pytest.fixture(scope="module")
+def platform(open_platform) -> Iterator[Platform]:
+    """Return a platform of this module."""
+    with open_platform("sqlite") as running:
+        yield running
+
+
+def _dial(platform: Platform) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", platform.settings.api_port), timeout=10)
+
+
+def _head(platform: Platform, method: str, path: str, *, length: int = 0) -> bytes:
+    assert platform.settings.api_key is not None
+    lines = [
+        f"{method} /api/v1{path} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {platform.settings.api_key.get_secret_value()}",
+        "Content-Type: application/zip",
+        f"Content-Length: {length}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99, 1.0], ids=["1 %", "half", "99 %", "all, and no answer read"])
+def test_an_upload_that_the_client_drops_leaves_nothing_half(platform, other_archive, share) -> None:
+    content = other_archive.read_bytes()
+    with _dial(platform) as link:
+        link.sendall(_head(platform, "POST", "/datasets", length=len(content)))
+        link.sendall(content[: int(share * len(content))])
+    platform.caller.upload(other_archive)
+    platform.judge()
+    until(lambda: not list(platform.folder.rglob("*.part")), "no part of an upload is left")
+
+
+def test_a_download_under_which_the_api_is_killed_is_whole_the_next_time(platform, other_archive) -> None:
+    dataset_id = platform.caller.upload(other_archive)
+    with _dial(platform) as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.sendall(_head(platform, "GET", f"/datasets/{dataset_id}/archive"))
+        assert link.recv(1000).startswith(b"HTTP/1.1 200")
+        platform.api.kill(below=True)
+    platform.api = platform.start_api()
+    platform.await_api()
+    platform.judge()  # It reads every archive back.
+
+
+def test_more_idle_connections_than_an_api_may_have_files_do_not_end_it(platform) -> None:
+    platform.api.kill(below=True)
+    command = ["prlimit", f"--nofile={_MOST_FILES}", sys.executable, "-m", "api.server"]
+    platform.api = platform._start("api", command)
+    platform.await_api()
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        for _ in range(2 * _MOST_FILES):
+            stack.enter_context(_dial(platform))
+        time.sleep(2)
+    assert "exited" not in platform.api.log.read_text()
+    began = time.time()
+    until(lambda: platform.caller.insist("GET", "/jobs").status == 200, "an answer")
+    assert platform.caller.call("GET", "/jobs").status == 200
+    assert platform.caller.slowest(since=began) < ANSWER_SECONDS
+    platform.api.kill(below=True)
+    platform.api = platform.start_api()
+    platform.await_api()
+    platform.judge()
