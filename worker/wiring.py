@@ -117,12 +117,20 @@ def _open_trainers(settings: Settings, device: str) -> TrainerSource:
     """Start what trainers come from, without any credential in its environment."""
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    # Read once, when a library that multiplies matrices is loaded: torch's, then those that NumPy may be built with.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(settings.threads_per_slot)
+    set_threads(settings)
     nice = settings.worker_nice
     return SpawnedTrainers(nice=nice) if device == "cuda" else ForkedTrainers(nice=nice)
+
+
+def set_threads(settings: Settings) -> None:
+    """Tell the libraries that multiply matrices, by the environment that they read when they are loaded."""
+    # Threads that wait awake for each other's part of a short step make two of them twice as fast; beside another
+    # training they take the cores that it computes on.
+    if settings.worker_slots > 1:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    # Torch's, then those that NumPy may be built with.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(settings.threads_per_slot)
 
 
 def _open_host(settings: Settings, role: Role, device: str, engines: tuple[EngineName, ...]) -> tuple[Celery, Host]:

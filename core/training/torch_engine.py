@@ -34,7 +34,7 @@ from core.training.speeds import measure_once
 _PIXELS_OF_A_BATCH, _GPU_PIXELS_OF_A_BATCH = 2**18, 2**21
 _KINDS: dict[PrecisionName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # A probe takes as long as some thousand images: a training of fewer than these is not asked.
-_LEAST_WORK = 50_000
+_LEAST_WORK = 10_000
 _MOST_PROBED = 256
 
 

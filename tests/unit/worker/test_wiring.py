@@ -6,7 +6,7 @@ import pytest
 from core.errors import InvalidError
 from core.settings import Settings
 from worker import wiring
-from worker.wiring import _clear_scratch, find_device, find_engines
+from worker.wiring import _clear_scratch, find_device, find_engines, set_threads
 
 GONE = 2**22 + 1  # No Linux gives out a process id above 2**22.
 
@@ -100,3 +100,14 @@ def test_a_worker_that_must_have_a_gpu_and_has_none_says_why(let_torch_say):
     let_torch_say(driver=True, reason="the driver is too old")
     with pytest.raises(InvalidError, match="the driver is too old"):
         find_device(Settings(worker_device="cuda"), ("torch", "numpy"))
+
+
+@pytest.mark.parametrize(("slots", "policy"), [(1, None), (2, "PASSIVE")])
+def test_threads_that_share_the_cores_with_another_training_sleep_while_they_wait(monkeypatch, slots, policy):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    set_threads(Settings(worker_slots=slots, worker_threads=3))
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "3"
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
