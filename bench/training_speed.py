@@ -20,7 +20,6 @@ from bench.platform import LENET5, UNDISTURBED, WIDE, Platform, epoch_seconds, o
 from bench.programs import ask_program
 from client.types import Dataset
 
-
 _WIDE_EPOCHS = 3
 
 
