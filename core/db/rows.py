@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    desc,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -171,7 +172,8 @@ class JobRow(Row):
     __tablename__ = "jobs"
     __table_args__ = (
         Index("ix_jobs_queue", "status", "queue", "priority"),
-        Index("ix_jobs_tenant_status", "tenant_id", "status"),
+        # As claims look for the next one of a tenant, however many wait.
+        Index("ix_jobs_claims", "tenant_id", "status", desc("priority"), "id"),
         Index("ix_jobs_status_lease", "status", "lease_expires_at"),
     )
 

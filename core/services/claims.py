@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -17,7 +17,7 @@ from core.domain.tasks import CPU_QUEUE
 from core.errors import LeaseLostError
 from core.services.taking import take_next
 from core.services.transitions import change_status
-from core.services.workers import gpu_has_a_free_slot
+from core.services.workers import read_moment
 
 SWEEPER = "sweeper"
 
@@ -82,8 +82,8 @@ def claim_job(
     The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
     engine that is not among ``engines``, those of the worker, are left to others.
     """
-    now = read_clock(session)
-    wanted = _wants(session, device, engines, now)
+    now, gpu_is_free = read_moment(session)
+    wanted = _wants(device, engines, gpu_is_free=gpu_is_free)
     until = now + timedelta(seconds=lease_seconds)
     row = take_next(session, wanted, worker=worker, device=device, now=now, until=until)
     if row is None:
@@ -102,10 +102,10 @@ def claim_job(
     )
 
 
-def _wants(session: Session, device: str, engines: Collection[EngineName], now: datetime) -> list[str]:
+def _wants(device: str, engines: Collection[EngineName], *, gpu_is_free: bool) -> list[str]:
     """Return which jobs a worker takes now; a processor leaves those that a GPU could train at once to it."""
     queue = choose_queue(device, engines)
-    left = {"auto"} if queue == CPU_QUEUE and gpu_has_a_free_slot(session, now) else set()
+    left = {"auto"} if queue == CPU_QUEUE and gpu_is_free else set()
     return [want for want in list_wants(queue) if want not in left]
 
 

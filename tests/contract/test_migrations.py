@@ -1,7 +1,9 @@
 """The migrations, on SQLite and on PostgreSQL alike."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -39,10 +41,16 @@ def _migrate(engine: Engine, revision: str = "head") -> None:
     migrate(engine.url.render_as_string(hide_password=False), revision=revision)
 
 
+def _can_be_compared(engine: Engine, _: Any, name: str | None, *__: Any) -> bool:
+    """Of an index on SQLite the directions cannot be read back; PostgreSQL's are compared."""
+    return (engine.dialect.name, name) != ("sqlite", "ix_jobs_claims")
+
+
 def test_up_makes_what_the_rows_say_and_nothing_else(engine: Engine) -> None:
     _migrate(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Row.metadata) == []
+        options = {"compare_type": True, "include_object": partial(_can_be_compared, engine)}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Row.metadata) == []
     assert set(inspect(engine).get_table_names()) >= TABLES
 
 
