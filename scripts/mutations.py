@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "the fence of every write",
         "core/services/claims.py",
-        ".where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, JobRow.attempt == claim.attempt)",
-        ".where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING)",
+        "return (JobRow.attempt == claim.attempt, JobRow.worker == claim.worker)",
+        "return ()",
         (
             "tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",
             "tests/chaos/test_fencing.py::test_a_worker_that_never_doubts_its_lease_is_refused_by_the_fence",
@@ -60,6 +60,16 @@ MUTATIONS = (
         "    if fence is not None:\n        statement = statement.where(JobRow.attempt == fence)\n",
         "",
         ("tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",),
+    ),
+    Mutation(
+        "the refusal of an epoch that comes after a gap",
+        "core/services/progress.py",
+        "if session.scalar(earlier) != figures.epoch - 1:",
+        "if False:",
+        (
+            "tests/contract/test_job_services.py::test_an_epoch_is_refused_where_the_database_lacks_one_before_it",
+            "tests/chaos/test_postgres.py::test_a_database_that_is_set_back_loses_only_what_has_happened_since",
+        ),
     ),
     Mutation(
         "the sweeper that takes a job from a lost worker",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -118,6 +118,14 @@ def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:
     return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch) for row in rows)
 
 
+def _fence(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions under which a running job is this claim's.
+
+    A database that was set back gives an attempt's number a second time, but not to the same worker.
+    """
+    return (JobRow.attempt == claim.attempt, JobRow.worker == claim.worker)
+
+
 def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
     """Write columns of the job, only while this attempt holds it, and return what the user asked meanwhile.
 
@@ -126,7 +134,7 @@ def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
     """
     row = session.execute(
         update(JobRow)
-        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, JobRow.attempt == claim.attempt)
+        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, *_fence(claim))
         .values(updated_at=read_clock(session), **values)
         .returning(JobRow.pause_requested, JobRow.stop_requested)
         .execution_options(synchronize_session=False)
@@ -180,6 +188,7 @@ def leave(session: Session, claim: Claim, *, after: JobStatus, reason: str, **va
         actor=claim.worker,
         reason=reason,
         fence=claim.attempt,
+        conditions=_fence(claim),
         **values,
     )
     if changed is None:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import CheckpointRow, EpochRow, JobLogRow
+from core.errors import LeaseLostError
 from core.services.claims import Claim, Wishes, write_fenced
 from core.storage.store import StoredObject
 
@@ -49,10 +50,20 @@ def record_epoch(
     progress: dict[str, Any] | None,
     metrics: dict[str, Any],
 ) -> Wishes:
-    """Write an epoch, the job's metrics so far, and its progress where there is a newer one."""
+    """Write an epoch, the job's metrics so far, and its progress where there is a newer one.
+
+    Raises:
+        LeaseLostError: This attempt holds the job no longer, or an epoch before this one is not there: the database was
+            set back. Another attempt will fill the gap from what the database still knows.
+    """
     now = read_clock(session)
     newer = {} if progress is None else {"progress": progress}
     wishes = write_fenced(session, claim, metrics=metrics, last_progress_at=now, **newer)
+    earlier = select(func.count()).where(EpochRow.job_id == claim.job_id, EpochRow.epoch < figures.epoch)
+    if session.scalar(earlier) != figures.epoch - 1:
+        raise LeaseLostError(
+            f"Epochs before {figures.epoch} of {claim.job_id} are not there: the database was set back."
+        )
     session.merge(EpochRow(job_id=claim.job_id, attempt=claim.attempt, finished_at=now, **vars(figures)))
     return wishes
 

@@ -143,9 +143,9 @@ class Platform:
         if error is None:
             assert not leaked, f"V12: processes outlived the platform: {leaked}"
 
-    def start_redis(self) -> Process:
-        """Start Redis, which forgets everything when it is killed."""
-        options = {"bind": self._address, "port": str(self._redis_port), "save": "", "protected-mode": "no"}
+    def start_redis(self, **more: str) -> Process:
+        """Start Redis, which forgets everything when it is killed, with these options beside its usual ones."""
+        options = {"bind": self._address, "port": str(self._redis_port), "save": "", "protected-mode": "no", **more}
         command = [find_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
         process = self._start("redis", command)
         until(self._redis_answers, "Redis answers", _START_SECONDS)

@@ -174,3 +174,19 @@ def test_everything_starts_without_the_database_and_finds_it_when_it_comes(platf
     platform.await_api()
     training.check(training.submit())
     assert worker.lives
+
+
+def test_a_database_that_is_set_back_loses_only_what_has_happened_since(platform, postgres, training) -> None:
+    """As after the loss of a server whose standby had not the last seconds: what no row says has not happened."""
+    platform.start_worker()
+    job_id = training.begin()
+    postgres.kill()
+    postgres.keep_copy()
+    postgres.start()
+    until(lambda: len(platform.caller.epochs(job_id)) == training.job["epochs"] - 1, "the last epoch but one")
+    postgres.kill()
+    postgres.restore_copy()
+    postgres.start()
+    assert len(platform.caller.epochs(job_id)) < training.job["epochs"] - 1
+    training.check(job_id)
+    assert set(platform.caller.ends(job_id)[:-1]) <= {"worker_lost"}

@@ -4,14 +4,15 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
-from core.db.rows import CheckpointRow, DatasetRow, JobRow
+from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow
 from core.db.wiring import migrate
 from core.domain.datasets import (
     DatasetStatus,
@@ -326,6 +327,39 @@ def test_every_write_of_an_older_attempt_is_refused(sessions: Sessions, tenant: 
         _finish(sessions, stale)
     _finish(sessions, fresh)
     assert _job(sessions, job_id).status == JobStatus.SUCCEEDED
+
+
+def test_an_attempt_that_the_database_has_forgotten_and_given_again_is_refused(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    """A database that was set back gives the same number again, to whoever asks first."""
+    job_id = _submit(sessions, tenant, dataset)
+    forgotten = _claim(sessions, worker="w1")
+    with transaction(sessions) as session:
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(status=JobStatus.QUEUED, attempt=0))
+        session.execute(delete(JobAttemptRow).where(JobAttemptRow.job_id == job_id))
+    given = _claim(sessions, worker="w2")
+    assert forgotten is not None
+    assert given is not None
+    assert forgotten.attempt == given.attempt
+    with pytest.raises(LeaseLostError), transaction(sessions) as session:
+        progress.record_progress(session, forgotten, {})
+    with pytest.raises(LeaseLostError):
+        _finish(sessions, forgotten)
+    _finish(sessions, given)
+    assert _job(sessions, job_id).status == JobStatus.SUCCEEDED
+
+
+def test_an_epoch_is_refused_where_the_database_lacks_one_before_it(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    with pytest.raises(LeaseLostError, match="set back"), transaction(sessions) as session:
+        progress.record_epoch(session, claim, replace(FIGURES, epoch=2), progress=None, metrics={})
+    with transaction(sessions) as session:
+        assert jobs.list_epochs(session, job_id) == []
 
 
 def test_reap_leaves_a_job_whose_lease_is_live(sessions: Sessions, tenant: str, dataset: str) -> None:
