@@ -62,12 +62,12 @@ MUTATIONS = (
         ("tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",),
     ),
     Mutation(
-        "the refusal of an epoch that comes after a gap",
+        "the refusal of what comes after a gap between epochs",
         "core/services/progress.py",
-        "if session.scalar(earlier) != figures.epoch - 1:",
+        "if session.scalar(earlier) != before - 1:",
         "if False:",
         (
-            "tests/contract/test_job_services.py::test_an_epoch_is_refused_where_the_database_lacks_one_before_it",
+            "tests/contract/test_job_services.py::test_what_comes_after_a_gap_between_epochs_is_refused",
             "tests/chaos/test_postgres.py::test_a_database_that_is_set_back_loses_only_what_has_happened_since",
         ),
     ),

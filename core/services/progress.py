@@ -53,8 +53,7 @@ def record_epoch(
     """Write an epoch, the job's metrics so far, and its progress where there is a newer one.
 
     Raises:
-        LeaseLostError: This attempt holds the job no longer, or an epoch before this one is not there: the database was
-            set back. Another attempt will fill the gap from what the database still knows.
+        LeaseLostError: This attempt holds the job no longer, or an epoch before this one is not there.
     """
     now = read_clock(session)
     newer = {} if progress is None else {"progress": progress}
@@ -68,9 +67,24 @@ def record_epoch(
     return wishes
 
 
+def _refuse_gap(session: Session, claim: Claim, *, before: int) -> None:
+    """Raise `LeaseLostError` where an epoch before this one is not there: the database was set back meanwhile.
+
+    Another attempt will fill the gap from what the database still knows.
+    """
+    earlier = select(func.count()).where(EpochRow.job_id == claim.job_id, EpochRow.epoch < before)
+    if session.scalar(earlier) != before - 1:
+        raise LeaseLostError(f"Epochs before {before} are not there: the database was set back.")
+
+
 def record_checkpoint(session: Session, claim: Claim, stored: StoredObject, *, epoch: int, batch: int) -> list[str]:
-    """Make a checkpoint exist and return the keys of those that it replaces, to be deleted after the commit."""
+    """Make a checkpoint exist and return the keys of those that it replaces, to be deleted after the commit.
+
+    Raises:
+        LeaseLostError: This attempt holds the job no longer, or an epoch before the checkpoint's is not there.
+    """
     write_fenced(session, claim)
+    _refuse_gap(session, claim, before=epoch)
     session.merge(
         CheckpointRow(
             job_id=claim.job_id,

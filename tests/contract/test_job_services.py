@@ -350,16 +350,17 @@ def test_an_attempt_that_the_database_has_forgotten_and_given_again_is_refused(
     assert _job(sessions, job_id).status == JobStatus.SUCCEEDED
 
 
-def test_an_epoch_is_refused_where_the_database_lacks_one_before_it(
-    sessions: Sessions, tenant: str, dataset: str
-) -> None:
+def test_what_comes_after_a_gap_between_epochs_is_refused(sessions: Sessions, tenant: str, dataset: str) -> None:
     job_id = _submit(sessions, tenant, dataset)
     claim = _claim(sessions)
     assert claim is not None
     with pytest.raises(LeaseLostError, match="set back"), transaction(sessions) as session:
         progress.record_epoch(session, claim, replace(FIGURES, epoch=2), progress=None, metrics={})
+    with pytest.raises(LeaseLostError, match="set back"), transaction(sessions) as session:
+        progress.record_checkpoint(session, claim, StoredObject("c2", 1, "h"), epoch=2, batch=0)
     with transaction(sessions) as session:
         assert jobs.list_epochs(session, job_id) == []
+        assert session.scalars(select(CheckpointRow)).all() == []
 
 
 def test_reap_leaves_a_job_whose_lease_is_live(sessions: Sessions, tenant: str, dataset: str) -> None:
@@ -456,10 +457,10 @@ def test_two_checkpoints_are_kept_and_none_after_success(sessions: Sessions, ten
     claim = _claim(sessions)
     assert claim is not None
     dropped = []
-    for epoch in (1, 2, 3):
+    for batch in (1, 2, 3):
         with transaction(sessions) as session:
-            stored = StoredObject(f"c{epoch}", 1, "h")
-            dropped += progress.record_checkpoint(session, claim, stored, epoch=epoch, batch=0)
+            stored = StoredObject(f"c{batch}", 1, "h")
+            dropped += progress.record_checkpoint(session, claim, stored, epoch=1, batch=batch)
     assert dropped == ["c1"]
     assert sorted(_finish(sessions, claim)) == ["c2", "c3"]
     with transaction(sessions) as session:
