@@ -15,6 +15,8 @@ from worker.wiring import Worker, build_ingester, build_trainer
 
 # How long a worker that starts waits for the queue before it looks for work without it.
 _QUEUE_SECONDS = 5.0
+# Celery waits for what a message has begun; what was found in SQL without one has as long to end in good order.
+_SETTLE_SECONDS = 30.0
 # Celery tells of every message at this level; a message is only a wake-up, and the jobs' own lines say what was done.
 _CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 
@@ -73,6 +75,8 @@ def _run_worker(worker: Worker) -> None:
         optimization="fair",
         quiet=True,
     ).start()
+    worker.slots.closing.set()
+    worker.slots.settle(_SETTLE_SECONDS)
     worker.presence.leave()
     if worker.trainers is not None:
         worker.trainers.close()

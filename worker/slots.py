@@ -1,6 +1,7 @@
 """Slots: how many things of one kind a worker does at once, and the loop that fills one while work waits."""
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -27,6 +28,17 @@ class Slots:
                 pass
         finally:
             self._free.release()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until every slot is free, whoever fills it, and return whether that came true in time.
+
+        A slot that a thread of the worker's own fills, since no message came, is known to nobody else.
+        """
+        deadline = time.monotonic() + seconds
+        freed = [self._free.acquire(timeout=max(0.0, deadline - time.monotonic())) for _ in range(self.count)]
+        for _ in range(sum(freed)):
+            self._free.release()
+        return all(freed)
 
     def busy(self) -> list[str]:
         """Return the ids of what is being done, sorted."""

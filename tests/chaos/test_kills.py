@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from celery import Celery
@@ -71,6 +71,22 @@ def test_a_worker_that_is_told_to_end_leaves_a_checkpoint_and_costs_no_attempt(
     assert platform.caller.ends(job_id) == ["preempted"]
     assert platform.history().rows("checkpoints")
     assert _row(platform, "jobs", job_id)["attempts_lost"] == 0
+    platform.start_worker()
+    _check(platform, job_id, weights, ["preempted", "succeeded"])
+
+
+def test_a_worker_that_no_message_told_of_its_job_leaves_a_checkpoint_too(platform, dataset_id, job, weights) -> None:
+    """It found the job in SQL, so the task queue that ends it knows of nothing to wait for."""
+    platform.ingest.freeze()  # Nobody sends messages again.
+    job_id = platform.caller.submit(dataset_id, job)
+    until(lambda: any(platform.queue.llen(name) for name in get_args(tasks.Queue)), "the message is sent")
+    platform.forget_messages()
+    worker = platform.start_worker()
+    until(lambda: platform.caller.epochs(job_id), "the first epoch")
+    worker.terminate()
+    worker.wait(20)
+    assert platform.caller.ends(job_id) == ["preempted"]
+    platform.ingest.thaw()
     platform.start_worker()
     _check(platform, job_id, weights, ["preempted", "succeeded"])
 

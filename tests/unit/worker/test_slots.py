@@ -60,3 +60,22 @@ def test_busy_names_what_is_being_done() -> None:
     slots.enter("job_a")
     slots.leave("job_b")
     assert slots.busy() == ["job_a"]
+
+
+def test_settling_waits_for_what_goes_on_in_a_slot_and_not_for_ever() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def run_next(_: Slots) -> bool:
+        entered.set()
+        leave.wait(5)
+        return False
+
+    slots = Slots(2, run_next)
+    thread = threading.Thread(target=slots.fill)
+    thread.start()
+    assert entered.wait(5)
+    assert not slots.settle(0.05)
+    leave.set()
+    assert slots.settle(5)
+    thread.join()
+    slots.fill()  # Each slot is free again.
