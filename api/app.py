@@ -32,6 +32,7 @@ def create_app(ports: Ports) -> OpenAPI:
         first_key=auth.FirstKey(ports.sessions, ports.settings.api_key),
         notes=auth.UseNotes(ports.sessions),
     )
+    routing.install_checks(app)
     audit_trail.install(app)
     bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
     for resource in (datasets, jobs, results, platform, quota, keys, tenants, audit, health):
