@@ -19,6 +19,8 @@ from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
+from api.connections import patient_worker
+from api.pacing import Patience
 from core import logs
 from core.settings import Settings
 
@@ -26,6 +28,9 @@ _GRACEFUL_SECONDS = 8
 _SILENT_SECONDS = 60
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 512
+_LONGEST_LINE_BYTES = 4094
+_MOST_HEADERS = 64
+_LONGEST_HEADER_BYTES = 8190
 _MOST_CONNECTIONS = 1000
 # Libraries, logs and connections to the services; and what one request may open beside its own.
 _FILES_OF_ITS_OWN = 64
@@ -62,7 +67,15 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Set what gunicorn is to do."""
         options: dict[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
-            "worker_class": "gthread",
+            "worker_class": patient_worker(
+                Patience(self._settings.client_patience_seconds, self._settings.client_bytes_per_second)
+            ),
+            "limit_request_line": _LONGEST_LINE_BYTES,
+            "limit_request_fields": _MOST_HEADERS,
+            "limit_request_field_size": _LONGEST_HEADER_BYTES,
+            # Whose word is taken on addresses and schemes is decided in one place: `api.proxies`.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
             "workers": self._settings.api_processes,
             "threads": self._settings.api_threads,
             "worker_connections": count_connections(_read_file_limit(), threads=self._settings.api_threads),

@@ -45,6 +45,13 @@ class Settings(BaseSettings):
     ] = None
     api_threads: Annotated[int, Field(ge=1, description="Threads of each API process.")] = 32
     api_processes: Annotated[int, Field(ge=1, description="API processes.")] = 1
+    client_patience_seconds: Annotated[
+        float,
+        Field(gt=0, description="How long a client may take for a request's head, or a portion of a body or answer."),
+    ] = 10.0
+    client_bytes_per_second: Annotated[
+        int, Field(ge=1, description="Least rate over that time at which a client must send a body and take an answer.")
+    ] = 1024
 
     max_upload_bytes: Annotated[int, Field(ge=1, description="Largest archive that is taken.")] = 10 * 2**30
     max_request_bytes: Annotated[int, Field(ge=1, description="Largest JSON body.")] = 2**20
