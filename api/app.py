@@ -2,7 +2,7 @@
 
 from flask_openapi.openapi import OpenAPI
 
-from api import auth, bodies, documents, errors, headers, request_ids, routing
+from api import auth, bodies, cors, documents, errors, headers, hosts, proxies, request_ids, routing
 from api.ports import Ports, attach
 from api.routes import datasets, health, jobs, keys, platform, results
 from api.schemas.problems import Problem
@@ -26,6 +26,8 @@ def create_app(ports: Ports) -> OpenAPI:
     errors.install(app)
     headers.install(app)
     request_ids.install(app)
+    hosts.install(app, hosts.list_names(ports.settings))
+    cors.install(app, ports.settings.cors_origins)
     auth.install(
         app,
         first_key=auth.FirstKey(ports.sessions, ports.settings.api_key),
@@ -35,4 +37,5 @@ def create_app(ports: Ports) -> OpenAPI:
     for resource in (datasets, jobs, results, keys, platform, health):
         app.register_api(resource.routes)
     app.register_blueprint(documents.create_blueprint())
+    app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, ports.settings.trusted_proxies)  # type: ignore[method-assign]
     return app

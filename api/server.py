@@ -40,7 +40,7 @@ _log = logs.get(__name__)
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says what to do."""
+    """The address cannot be listened on, or must not be; the message says what to do."""
 
 
 class PlainLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -134,9 +134,22 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it; raises `ListenError`."""
+def serve(settings: Settings, *, key_is_stored: bool = False) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: Where it listens, and all else.
+        key_is_stored: Whether the operator's key is in the database already, and need not be among the settings.
+
+    Raises:
+        ListenError: The address cannot be listened on, or others could reach it and the operator has set no key.
+    """
     logs.configure(settings)
+    if not (settings.listens_on_loopback or settings.api_key or key_is_stored):
+        raise ListenError(
+            f"Others could reach {settings.api_host}, and LENET_API_KEY is not set. Set it to a secret of your own, "
+            "of 16 characters at least, or listen on 127.0.0.1 (LENET_API_HOST)."
+        )
     _hide_banner()
     listener = open_listener(settings.api_host, settings.api_port)
     _log.info("listening", host=settings.api_host, port=listener.getsockname()[1])
@@ -145,13 +158,17 @@ def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Serve by the environment's settings and return the exit status."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m api.server",
         description="Serve the HTTP API until a signal ends it.",
         epilog="Where it listens and what it uses are settings: variables of the environment, see docs/reference.",
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--key-is-stored", action="store_true", help="the operator's key is in the database: LENET_API_KEY may be unset"
+    )
+    options = parser.parse_args()
     try:
-        serve(Settings())
+        serve(Settings(), key_is_stored=options.key_is_stored)
     except ListenError as error:
         sys.stderr.write(f"{error}\n")
         return 1
