@@ -3,10 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 _NEVER = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_X_REAL_IP")
@@ -23,11 +20,11 @@ class TrustedProxies:
         networks: Where the trusted proxies are.
     """
 
-    def __init__(self, application: "WSGIApplication", networks: Sequence[IPv4Network | IPv6Network]) -> None:
+    def __init__(self, application: WSGIApplication, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._application = application
         self._networks = networks
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         chain, scheme, host = (environ.pop(name, "") for name in _FORWARDED)
         for name in _NEVER:
@@ -36,7 +33,7 @@ class TrustedProxies:
             self._believe(environ, chain, scheme, host)
         return self._application(environ, start_response)
 
-    def _believe(self, environ: "WSGIEnvironment", chain: str, scheme: str, host: str) -> None:
+    def _believe(self, environ: WSGIEnvironment, chain: str, scheme: str, host: str) -> None:
         environ["REMOTE_ADDR"] = self._find_client(environ["REMOTE_ADDR"], chain)
         if (last := _last(scheme)) in ("http", "https"):
             environ["wsgi.url_scheme"] = last
