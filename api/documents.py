@@ -27,7 +27,10 @@ TAGS = {
         "jobs": "Trainings.",
         "results": "What a training that succeeded gives.",
         "platform": "Presets, architectures, workers and queues.",
+        "quota": "What one may use.",
         "keys": "API keys; for administrators.",
+        "tenants": "Whose keys, datasets and jobs there are, and how much they may use; for administrators.",
+        "audit": "Who did what; for administrators.",
         "health": "Whether it runs; no key is needed.",
     }.items()
 }
@@ -45,14 +48,14 @@ _MEANINGS = {
     415: "Not the media type that is taken here.",
     416: "The range is past the end.",
     422: "Readable but invalid; every fault is listed.",
-    429: "As many as may be go on already.",
+    429: "A quota is used up, or as many as may be go on already.",
     431: "The headers are too long, or too many.",
     503: "A backing service does not answer.",
 }
 _BYTES = {"type": "string", "format": "binary"}
 _FILE_SCHEMAS: dict[str, dict[str, Any]] = {"application/json": {}}  # any JSON
 _OF_ANY_REQUEST = (400, 408, 414, 431)
-_ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 415, 422, 503)
+_ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 415, 422, 429, 503)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
