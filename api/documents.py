@@ -31,6 +31,7 @@ TAGS = {
         "keys": "API keys; for administrators.",
         "tenants": "Whose keys, datasets and jobs there are, and how much they may use; for administrators.",
         "audit": "Who did what; for administrators.",
+        "metrics": "Figures of the platform; for administrators.",
         "health": "Whether it runs; no key is needed.",
     }.items()
 }
