@@ -21,6 +21,7 @@ class Arrival:
     Args:
         patience: How slow the client may be.
         deadline: When the first byte must be there, by the monotonic clock.
+        most_body_bytes: What no body is longer than, whatever is asked for.
 
     Attributes:
         received: The bytes so far, and maybe the beginning of the next request.
@@ -28,17 +29,20 @@ class Arrival:
         has_head: Whether the line and all headers are there.
         is_ready: Whether a thread may take it.
         is_too_long: Whether its head has no end within what is allowed.
+        is_too_large: Whether its body is announced as longer than any may be.
         has_long_body: Whether the thread will have to wait for more of the body.
     """
 
-    def __init__(self, patience: Patience, *, deadline: float) -> None:
+    def __init__(self, patience: Patience, *, deadline: float, most_body_bytes: int) -> None:
         self.received = bytearray()
         self.deadline = deadline
         self.has_head = False
         self.is_ready = False
         self.is_too_long = False
+        self.is_too_large = False
         self.has_long_body = False
         self._patience = patience
+        self._most_body_bytes = most_body_bytes
         self._counted_bytes = 0
         self._wanted_bytes = 0
 
@@ -69,6 +73,7 @@ class Arrival:
             length = int(lengths[0])
             self._wanted_bytes = body_start + min(length, GATHERED_BYTES)
             self.has_long_body = length > GATHERED_BYTES
+            self.is_too_large = length > self._most_body_bytes
         else:
             # What has no length, or none that is clear, or waits for a word from us before it sends.
             self.has_long_body = any(name in head for name in _OPEN_ENDED)

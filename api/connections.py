@@ -50,6 +50,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     """
 
     patience: ClassVar[Patience]
+    most_body_bytes: ClassVar[int]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,7 +127,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def _await_request(self, connection: Connection, *, seconds: float, received: bytes = b"") -> None:
         now = time.monotonic()
-        arrival = Arrival(self.patience, deadline=now + seconds)
+        arrival = Arrival(self.patience, deadline=now + seconds, most_body_bytes=self.most_body_bytes)
         connection.sock.setblocking(False)
         self._arriving[connection] = arrival
         self._watch(connection, self._gather)
@@ -158,6 +159,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 connection,
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if has_line else HTTPStatus.REQUEST_URI_TOO_LONG,
             )
+        elif arrival.is_too_large:
+            self._stop_gathering(connection)
+            self._refuse(connection, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif arrival.is_ready:
             self._stop_gathering(connection)
             connection.received = bytes(arrival.received)
@@ -227,9 +231,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         connection.close()
 
 
-def patient_worker(patience: Patience) -> type[PatientWorker]:
-    """Return the class of workers that have this patience."""
-    return type("PatientWorker", (PatientWorker,), {"patience": patience})
+def patient_worker(patience: Patience, *, most_body_bytes: int) -> type[PatientWorker]:
+    """Return the class of workers that have this patience, and take no body that is longer."""
+    return type("PatientWorker", (PatientWorker,), {"patience": patience, "most_body_bytes": most_body_bytes})
 
 
 def _act(act: Callable[[Connection], None], connection: Connection, _: socket.socket) -> None:

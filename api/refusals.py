@@ -9,6 +9,7 @@ from gunicorn.http import errors
 from api.headers import ALWAYS, DEFAULTS
 from api.request_ids import HEADER, new_request_id
 from core import logs
+from core.errors import TooLargeError
 
 RETRY_AFTER_SECONDS = "2"
 _TOO_LONG = {
@@ -19,11 +20,17 @@ _TOO_LONG = {
 _DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request is not proper HTTP/1.1.",
     HTTPStatus.REQUEST_TIMEOUT: "The request came too slowly.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is longer than any that is allowed.",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The request's line is longer than is allowed.",
     HTTPStatus.EXPECTATION_FAILED: "Only 100-continue can be expected.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request's headers are longer, or more, than are allowed.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here. The log has it under the request's id.",
     HTTPStatus.SERVICE_UNAVAILABLE: "As many uploads as can be taken at once are under way.",
+}
+# Of these Python's own names have changed; ours do not.
+_CODES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TooLargeError.code,
+    HTTPStatus.REQUEST_URI_TOO_LONG: "uri_too_long",
 }
 _log = logs.get(__name__)
 
@@ -46,7 +53,7 @@ def make_refusal(status: HTTPStatus, *, client: str) -> bytes:
         status: Why it is refused.
         client: The client's address, for the log.
     """
-    request_id, code = new_request_id(), status.name.lower()
+    request_id, code = new_request_id(), _CODES.get(status, status.name.lower())
     _log.warning("a request was refused unread", status=int(status), code=code, client=client, request_id=request_id)
     problem = {
         "type": "about:blank",

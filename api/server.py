@@ -28,6 +28,7 @@ _GRACEFUL_SECONDS = 8
 _SILENT_SECONDS = 60
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 512
+_FORM_OVERHEAD_BYTES = 2**16
 _LONGEST_LINE_BYTES = 4094
 _MOST_HEADERS = 64
 _LONGEST_HEADER_BYTES = 8190
@@ -68,7 +69,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         options: dict[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
             "worker_class": patient_worker(
-                Patience(self._settings.client_patience_seconds, self._settings.client_bytes_per_second)
+                Patience(self._settings.client_patience_seconds, self._settings.client_bytes_per_second),
+                most_body_bytes=_longest_body_bytes(self._settings),
             ),
             "limit_request_line": _LONGEST_LINE_BYTES,
             "limit_request_fields": _MOST_HEADERS,
@@ -95,6 +97,12 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
         return create()
+
+
+def _longest_body_bytes(settings: Settings) -> int:
+    """Return what no body is longer than: an archive's, with the form around it, or what else there is."""
+    archive = settings.max_upload_bytes + _FORM_OVERHEAD_BYTES
+    return max(archive, settings.max_request_bytes, settings.max_predict_bytes)
 
 
 def _read_file_limit() -> int:

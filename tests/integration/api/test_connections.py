@@ -83,6 +83,7 @@ FAULTY = {
     "a header of 9000 bytes": (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 9000 + b"\r\n\r\n", 431),
     "70 headers": (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 70 + b"\r\n", 431),
     "headers without end": (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: aaaaaaaaaaaa\r\n" * 5000, 431),
+    "a body longer than any may be": (UPLOAD + b"Content-Length: 99999999999999\r\n\r\n", 413),
     "an unknown expectation": (UPLOAD + b"Expect: a-miracle\r\nContent-Length: 3\r\n\r\nabc", 417),
 }
 

@@ -15,7 +15,7 @@ def post(*headers, body=b""):
 
 
 def arrive(*pieces, now=0.0):
-    arrival = Arrival(PATIENCE, deadline=5.0)
+    arrival = Arrival(PATIENCE, deadline=5.0, most_body_bytes=10**7)
     for piece in pieces:
         arrival.feed(piece, now=now)
     return arrival
@@ -68,6 +68,11 @@ def test_a_body_whose_end_is_not_clear_counts_as_long_and_goes_to_the_parser(hea
     assert arrival.has_long_body
 
 
+@pytest.mark.parametrize(("length", "too_large"), [(10**7, False), (10**7 + 1, True), (10**17, True)])
+def test_a_body_longer_than_any_may_be_is_known_by_its_head(length, too_large):
+    assert arrive(post(b"Content-Length: %d" % length)).is_too_large is too_large
+
+
 def test_a_client_that_ends_within_its_body_is_left_to_the_application():
     arrival = arrive(post(b"Content-Length: 3"), b"a", b"")
     assert arrival.is_ready
@@ -102,4 +107,4 @@ def test_each_whole_portion_gains_the_time_anew():
 
 
 def test_what_came_before_the_first_byte_was_asked_for_keeps_its_own_deadline():
-    assert Arrival(PATIENCE, deadline=5.0).deadline == 5.0
+    assert Arrival(PATIENCE, deadline=5.0, most_body_bytes=1).deadline == 5.0

@@ -28,7 +28,7 @@ def test_each_fault_has_its_status(error, status):
     assert status_of(error) == status
 
 
-@pytest.mark.parametrize("status", [400, 408, 414, 417, 431, 500, 503])
+@pytest.mark.parametrize("status", [400, 408, 413, 414, 417, 431, 500, 503])
 def test_it_is_a_problem_with_every_header_of_an_answer(status):
     head, _, body = make_refusal(HTTPStatus(status), client="127.0.0.1").partition(b"\r\n\r\n")
     line, *rest = head.decode("latin-1").split("\r\n")
