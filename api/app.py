@@ -23,10 +23,10 @@ def create_app(ports: Ports) -> OpenAPI:
     app.openapi_version = documents.VERSION
     app.request_class = bodies.StrictRequest
     attach(app, ports)
+    request_ids.install(app)
     routing.install(app)
     errors.install(app)
     headers.install(app)
-    request_ids.install(app)
     hosts.install(app, hosts.list_names(ports.settings))
     cors.install(app, ports.settings.cors_origins)
     auth.install(

@@ -166,8 +166,6 @@ PATHS += [
     "%2fetc%2fpasswd",
     "..\\..\\etc\\passwd",
     "model.pth/..",
-    ".",
-    "..",
     "file:%2f%2f%2fetc%2fpasswd",
     "%ff",
 ]
@@ -226,7 +224,8 @@ def test_a81_the_history_holds_numbers_and_moments_alone(alice, victim):
             assert not value.startswith(("=", "+", "@"))
 
 
-def test_a85_metrics_are_there_for_administrators_alone(estate, nobody, administrator):
+def test_a85_metrics_are_there_for_administrators_alone(estate, nobody, administrator, leaves):
+    leaves(audit_events=2)  # who tried with a key that is none of an administrator's
     hidden = nobody.ask("GET", "/metrics")
     assert hidden.status_code == 404
     assert hidden.json()["detail"] == nobody.ask("GET", "/nothing").json()["detail"]

@@ -26,7 +26,7 @@ ODD = {
     "nothing": b"",
     "no picture": b"\x00" * 1000,
     "a script": b"<script>alert(1)</script>",
-    "a cut picture": make_picture()[:-20],
+    "a cut picture": make_picture()[: len(make_picture()) // 2],
     "a head alone": make_picture()[:30],
     "too many pixels": picture("1", (9459, 9459)),
 }

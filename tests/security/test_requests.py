@@ -58,7 +58,8 @@ STRANGE_IDS += ["%2e%2e", "job_0%0d%0aX: y", "job_%ff%fe", "job_0;DROP", "' OR 1
 
 @pytest.mark.parametrize("thing", ["jobs", "datasets", "keys"])
 @pytest.mark.parametrize("strange", STRANGE_IDS, ids=range(len(STRANGE_IDS)))
-def test_a10_what_is_no_id_is_not_found(bob, thing, strange):
+def test_a10_what_is_no_id_is_not_found(bob, thing, strange, leaves):
+    leaves(audit_events=2)  # who tried what is the administrators'
     for method in ("GET", "DELETE"):
         assert bob.call(method, f"/{thing}/{strange}").status_code in (400, 403, 404, 405, 414)
 
@@ -153,7 +154,8 @@ def test_a13_a_foreign_origin_is_granted_nothing(alice, nobody, origin):
     "media_type", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=b"]
 )
 @pytest.mark.parametrize("path", ["/jobs", "/keys"])
-def test_a13_a_form_of_another_site_is_no_request(estate, path, media_type):
+def test_a13_a_form_of_another_site_is_no_request(estate, path, media_type, leaves):
+    leaves(audit_events=1)
     body = b'{"name": "x", "scopes": ["admin"], "dataset_id": "ds_0"}'
     answer = estate.first.call(
         "POST", path, content=body, headers={"Content-Type": media_type, "Origin": "https://evil.example"}
@@ -172,11 +174,11 @@ def test_a15_a_length_above_the_limit_is_refused_before_a_byte_is_read(estate, r
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/keys", "/jobs/{}/cancel", "/jobs/{}/retry"])
-def test_a15_json_above_its_limit_is_refused(estate, victim, path):
+def test_a15_json_above_its_limit_is_refused(estate, victim, path, leaves):
+    leaves(audit_events=1)
     body = b'{"name": "' + b"x" * 2 * MEBIBYTE + b'"}'
     answer = estate.first.call("POST", path.format(victim.job_id), content=body, headers=JSON)
-    assert answer.status_code in (404, 413)
-    assert (answer.status_code == 404) == ("{" in path)
+    assert answer.status_code == 413
 
 
 def chunks(piece: bytes, count: int) -> Iterator[bytes]:
