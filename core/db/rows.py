@@ -108,13 +108,17 @@ class QuotaRow(Row):
 
 
 class DeviceUseRow(Row):
-    """How long the attempts of a tenant's jobs that have ended held slots on a day, in UTC; it outlives the jobs."""
+    """For how long a tenant's attempts that have ended held slots on a day in UTC, and when the last one of them ended.
+
+    It outlives the jobs.
+    """
 
     __tablename__ = "device_use"
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)
     seconds: Mapped[float]
+    last_ended_at: Mapped[datetime]
 
 
 class AuditRow(Row):

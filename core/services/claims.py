@@ -83,7 +83,8 @@ def claim_job(
 ) -> Claim | None:
     """Take the next job for a slot on ``device`` (``cpu`` or ``cuda``), or return ``None`` where none waits.
 
-    The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
+    The tenant with the fewest running jobs comes first, then the one whose last job of today ended longest ago, then
+    the higher priority, then the older job. Jobs of an
     engine that is not among ``engines``, those of the worker, are left to others. Those of tenants who run as many
     jobs as they may wait; ``limits`` are those of a tenant that has none of its own.
     """

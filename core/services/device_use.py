@@ -19,7 +19,7 @@ def start_of_day(moment: datetime) -> datetime:
 def charge(session: Session, tenant_id: str, *, began_at: datetime, ended_at: datetime) -> None:
     """Add the time of an attempt that has ended to the days that it touched."""
     for day, seconds in _split(began_at, ended_at):
-        _add(session, tenant_id, day, seconds)
+        _add(session, tenant_id, day, seconds, ended_at)
 
 
 def measure_seconds(session: Session, tenant_id: str, now: datetime) -> float:
@@ -45,12 +45,16 @@ def _split(began_at: datetime, ended_at: datetime) -> Iterator[tuple[date, float
         at = until
 
 
-def _add(session: Session, tenant_id: str, day: date, seconds: float) -> None:
+def _add(session: Session, tenant_id: str, day: date, seconds: float, ended_at: datetime) -> None:
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    added = dialect.insert(DeviceUseRow).values(tenant_id=tenant_id, day=day, seconds=seconds)
+    added = dialect.insert(DeviceUseRow).values(tenant_id=tenant_id, day=day, seconds=seconds, last_ended_at=ended_at)
     key = [DeviceUseRow.tenant_id, DeviceUseRow.day]
     session.execute(
         added.on_conflict_do_update(
-            index_elements=key, set_={"seconds": DeviceUseRow.seconds + added.excluded.seconds}
+            index_elements=key,
+            set_={
+                "seconds": DeviceUseRow.seconds + added.excluded.seconds,
+                "last_ended_at": added.excluded.last_ended_at,
+            },
         ).execution_options(synchronize_session=False)
     )

@@ -7,7 +7,7 @@ tenant's waiting jobs back instead; whoever has used up a day's seconds may subm
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -58,8 +58,7 @@ def check_room(session: Session, tenant_id: str, defaults: Limits, wanted: Mappi
     Raises:
         QuotaExceededError: There is not.
     """
-    _hold(session, tenant_id)
-    limits = read_limits(session, tenant_id, defaults)
+    limits = defaults.but(_hold(session, tenant_id))
     for quota, amount in wanted.items():
         if limits[quota] < UNLIMITED:
             _check(session, tenant_id, quota, limit=limits[quota], amount=amount)
@@ -113,14 +112,24 @@ _HOLDS: dict[Quota, str] = {
     "running_jobs": "one of them ends",
     "device_seconds_per_day": "the next day begins in UTC",
 }
+_HELD = (
+    select(*(getattr(QuotaRow, quota) for quota in QUOTAS))
+    .select_from(TenantRow)
+    .outerjoin(QuotaRow, QuotaRow.tenant_id == TenantRow.id)
+    .where(TenantRow.id == bindparam("tenant"))
+    .with_for_update(of=TenantRow, key_share=True)
+)
 _OWN_HOLDS = select(QuotaRow.tenant_id, QuotaRow.running_jobs, QuotaRow.device_seconds_per_day).where(
     or_(QuotaRow.running_jobs.is_not(None), QuotaRow.device_seconds_per_day.is_not(None))
 )
 
 
-def _hold(session: Session, tenant_id: str) -> None:
-    """Keep others from the tenant's quotas until the transaction ends; rows that name the tenant may still be added."""
-    session.execute(select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update(key_share=True))
+def _hold(session: Session, tenant_id: str) -> dict[Quota, int | None]:
+    """Keep others from the tenant's quotas until the transaction ends, and return those of its own.
+
+    Rows that name the tenant may still be added meanwhile.
+    """
+    return dict(zip(QUOTAS, session.execute(_HELD, {"tenant": tenant_id}).one(), strict=True))
 
 
 def _check(session: Session, tenant_id: str, quota: Quota, *, limit: int, amount: int) -> None:

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.String(length=40), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("last_ended_at", MOMENT, nullable=False),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_device_use_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "day", name=op.f("pk_device_use")),
     )

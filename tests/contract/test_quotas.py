@@ -236,6 +236,33 @@ def test_workers_that_claim_at_once_do_not_pass_a_quota_of_running_jobs(
     assert sum(claim is not None for claim in claimed) == 3
 
 
+def _used(tenant: str, day: date, seconds: float) -> DeviceUseRow:
+    return DeviceUseRow(tenant_id=tenant, day=day, seconds=seconds, last_ended_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("priority", [5, 9])
+def test_tenants_take_turns_however_many_jobs_one_of_them_has_queued(
+    sessions: Sessions, tenant: str, dataset: str, priority: int
+) -> None:
+    """There is one slot: whoever holds it runs nothing when it is free again, and has older and more urgent jobs."""
+    other = _add_tenant(sessions, "other")
+    for _ in range(4):
+        job_id = _submit(sessions, tenant, dataset)
+        with transaction(sessions) as session:
+            session.get_one(JobRow, job_id).priority = priority
+    foreign = _add_dataset(sessions, other)
+    for _ in range(2):
+        _submit(sessions, other, foreign)
+    turns = []
+    for _ in range(5):
+        claim = _claim(sessions)
+        assert claim is not None
+        turns.append(claim.tenant_id)
+        with transaction(sessions) as session:
+            jobs.cancel_job(session, claim.tenant_id, claim.job_id, actor="key_1")
+    assert turns == [tenant, other, tenant, other, tenant]
+
+
 def test_a_days_seconds_hold_jobs_back_and_refuse_new_ones_until_tomorrow(
     sessions: Sessions, tenant: str, dataset: str
 ) -> None:
@@ -243,10 +270,10 @@ def test_a_days_seconds_hold_jobs_back_and_refuse_new_ones_until_tomorrow(
     job_id = _submit(sessions, tenant, dataset, limits)
     with transaction(sessions) as session:
         today = device_use.start_of_day(read_clock(session)).date()
-        session.add(DeviceUseRow(tenant_id=tenant, day=today - timedelta(days=1), seconds=5000.0))
+        session.add(_used(tenant, today - timedelta(days=1), 5000.0))
     assert _use(sessions, tenant)["device_seconds_per_day"] == 0
     with transaction(sessions) as session:
-        session.add(DeviceUseRow(tenant_id=tenant, day=today, seconds=3600.0))
+        session.add(_used(tenant, today, 3600.0))
     with pytest.raises(QuotaExceededError) as refused:
         _submit(sessions, tenant, dataset, limits)
     assert refused.value.quota == "device_seconds_per_day"

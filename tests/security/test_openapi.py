@@ -21,6 +21,7 @@ SECONDS = int(os.environ.get("EXPLORE_SECONDS", "25"))
 SEED = os.environ.get("EXPLORE_SEED", "1")
 _ROOT = Path(__file__).parents[2]
 _SETTINGS = Path(__file__).with_name("schemathesis.toml")
+_BUSY_SECONDS = 240
 _FEWEST_CASES = {"read": 400, "train": 400, "admin": 400}
 
 pytestmark = pytest.mark.timeout(300 + 4 * SECONDS)
@@ -29,7 +30,8 @@ pytestmark = pytest.mark.timeout(300 + 4 * SECONDS)
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory, squares: Path) -> Iterator[dict[str, Any]]:
     """Return what is explored: a platform of its own, since explorers with a key may delete whatever they find."""
-    with Fortress(tmp_path_factory.mktemp("explored")) as fortress:
+    # Explorers send requests without a key, or with one that is none, all the time.
+    with Fortress(tmp_path_factory.mktemp("explored"), settings={"BAD_KEYS_PER_MINUTE": 0}) as fortress:
         first = Visitor(fortress.root, fortress.first_key)
         keys = {scope: _make_key(first, scope) for scope in _FEWEST_CASES}
         owner = Visitor(fortress.root, keys["train"]["secret"])
@@ -50,10 +52,10 @@ def _make_things(owner: Visitor, squares: Path) -> dict[str, str]:
     """Have the tenant own a dataset that is ready and a job that has succeeded."""
     zipped = {"Content-Type": "application/zip"}
     dataset_id = owner.call("POST", "/datasets", content=squares.read_bytes(), headers=zipped).json()["id"]
-    until(lambda: owner.get(f"/datasets/{dataset_id}")["status"] == "ready", "the dataset is ready")
+    until(lambda: owner.get(f"/datasets/{dataset_id}")["status"] == "ready", "the dataset is ready", _BUSY_SECONDS)
     body = {"dataset_id": dataset_id, "config": {**JOB, "epochs": 1}}
     job_id = owner.call("POST", "/jobs", json=body).json()["id"]
-    until(lambda: owner.get(f"/jobs/{job_id}")["status"] == "succeeded", "the job has succeeded")
+    until(lambda: owner.get(f"/jobs/{job_id}")["status"] == "succeeded", "the job has succeeded", _BUSY_SECONDS)
     return {"dataset_id": dataset_id, "job_id": job_id, "name": "history.csv"}
 
 
