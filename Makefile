@@ -13,7 +13,7 @@ PYTEST_OPTIONS ?= -n auto --dist loadfile
 TABLES_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all faults security chaos mutations check format reference lock bench tables clean
+.PHONY: help setup demo up migrate test test-all faults security chaos mutations explore check format reference lock bench tables clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ chaos: setup ## Hurt a platform at random for MINUTES=30 on each database in tur
 
 mutations: setup ## Take each safeguard out of a copy of the tree and see a test fail; write docs/reference/mutations.md
 	@$(BIN)/python scripts/mutations.py
+
+explore: setup ## Send what openapi.json allows and forbids for SECONDS=600 with a key of each scope (SEED=...: the same again)
+	@EXPLORE_SECONDS=$(or $(SECONDS),600) EXPLORE_SEED=$(or $(SEED),$(shell date +%s)) $(RUN) pytest tests/security/test_openapi.py -s
 
 check: setup ## Lint, check the format, the types and the layers
 	@$(RUN) ruff check .

@@ -3,9 +3,9 @@
 from flask_openapi.openapi import OpenAPI
 
 from api import audit as audit_trail
-from api import auth, bodies, documents, errors, headers, request_ids, routing
+from api import auth, bodies, cors, documents, errors, headers, hosts, proxies, request_ids, routing
 from api.ports import Ports, attach
-from api.routes import audit, datasets, health, jobs, keys, platform, quota, results, tenants
+from api.routes import audit, datasets, health, jobs, keys, metrics, platform, quota, results, tenants
 from api.schemas.problems import Problem
 
 
@@ -23,19 +23,21 @@ def create_app(ports: Ports) -> OpenAPI:
     app.openapi_version = documents.VERSION
     app.request_class = bodies.StrictRequest
     attach(app, ports)
+    request_ids.install(app)
     routing.install(app)
     errors.install(app)
     headers.install(app)
-    request_ids.install(app)
+    hosts.install(app, hosts.list_names(ports.settings))
+    cors.install(app, ports.settings.cors_origins)
     auth.install(
         app,
         first_key=auth.FirstKey(ports.sessions, ports.settings.api_key),
         notes=auth.UseNotes(ports.sessions),
     )
-    routing.install_checks(app)
     audit_trail.install(app)
     bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
-    for resource in (datasets, jobs, results, platform, quota, keys, tenants, audit, health):
+    for resource in (datasets, jobs, results, platform, quota, keys, tenants, audit, metrics, health):
         app.register_api(resource.routes)
     app.register_blueprint(documents.create_blueprint())
+    app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, ports.settings.trusted_proxies)  # type: ignore[method-assign]
     return app

@@ -34,6 +34,7 @@ ACTIONS = {
     "tenants.show_quota": "quota.show",
     "tenants.set_quota": "quota.set",
     "audit.list_events": "audit.list",
+    "metrics.show_metrics": "metrics.show",
 }
 """What the trail calls what each endpoint does: all that change something, and all of the administrators'."""
 

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from flask import Flask, g, request
 from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError as DuplicateError
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from api.ports import ports
 from core import logs
@@ -29,6 +29,9 @@ PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.openapi", "docs.pag
 
 TENANT_BLUEPRINTS = frozenset({"datasets", "jobs", "results", "platform", "quota"})
 """Resources of tenants, for keys of every scope; all others are the administrators'."""
+
+HIDDEN = frozenset({"metrics.show_metrics"})
+"""Endpoints that for whoever may not use them are not there: `404` in place of `401` and `403`."""
 
 READING_POSTS = frozenset({"results.predict"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -105,9 +108,14 @@ def install(app: Flask, *, first_key: FirstKey, notes: UseNotes) -> None:
         if _is_public():
             return
         first_key.ensure()
-        g.principal = _authenticate()
-        _check_rate(g.principal)
-        _check_scope(g.principal)
+        try:
+            g.principal = _authenticate()
+            _check_rate(g.principal)
+            _check_scope(g.principal)
+        except NotAllowedError as error:
+            if request.endpoint in HIDDEN:
+                raise NotFound from error
+            raise
         notes.note(g.principal.key_id)
 
     app.before_request(admit)

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn, cast
 
 from flask import Flask, Request, Response, request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestTimeout
 
+from api.pacing import PacedSocket
 from core.errors import Fault, InvalidError, MediaTypeError, TooLargeError, UnreadableError
 
 CHUNK_BYTES = 2**20
 _DEEPEST = 32
 _DRAINED_BYTES = 64 * 2**20
+_DRAIN_SECONDS = 5.0
 
 
 class Body(io.RawIOBase):
@@ -47,7 +51,8 @@ class Body(io.RawIOBase):
 
         Raises:
             TooLargeError: There are more than are allowed.
-            UnreadableError: ``body_cut_short``.
+            UnreadableError: ``body_cut_short``, or its chunks are no proper ones.
+            RequestTimeout: It comes too slowly.
         """
         wanted = min(len(buffer), CHUNK_BYTES)
         if self._announced_bytes is not None:
@@ -64,8 +69,12 @@ class Body(io.RawIOBase):
     def _pull(self, size: int) -> bytes:
         try:
             return self._stream.read(size)
+        except TimeoutError as error:
+            raise RequestTimeout from error
         except OSError as error:
             raise _cut_short("The body broke off.") from error
+        except ParseException as error:
+            raise UnreadableError("The body's chunks, or what stands behind them, are not proper HTTP/1.1.") from error
 
 
 class StrictRequest(Request):
@@ -105,11 +114,13 @@ class StrictRequest(Request):
         """Read what a refused request still sends, up to a bound: else a client that sends never sees the answer."""
         if self.content_length or "chunked" in self.headers.get("Transfer-Encoding", ""):
             stream = self.environ["wsgi.input"]
+            if isinstance(link := self.environ.get("gunicorn.socket"), PacedSocket):
+                link.end_within(_DRAIN_SECONDS)
             left = min(self.content_length or _DRAINED_BYTES, _DRAINED_BYTES)
             try:
                 while left > 0 and (piece := stream.read(min(left, CHUNK_BYTES))):
                     left -= len(piece)
-            except OSError:
+            except (OSError, ParseException):
                 return
 
 

@@ -31,6 +31,7 @@ TAGS = {
         "keys": "API keys; for administrators.",
         "tenants": "Whose keys, datasets and jobs there are, and how much they may use; for administrators.",
         "audit": "Who did what; for administrators.",
+        "metrics": "Figures of the platform; for administrators.",
         "health": "Whether it runs; no key is needed.",
     }.items()
 }
@@ -40,15 +41,22 @@ _MEANINGS = {
     401: "No valid key.",
     403: "The key's scope forbids it.",
     404: "There is no such thing, or it is another tenant's.",
+    408: "The request came too slowly.",
     409: "The resource is in a state that forbids it.",
+    412: "The file is not the one that `If-Match` names.",
     413: "Too large.",
+    414: "The path and query are too long.",
     415: "Not the media type that is taken here.",
     416: "The range is past the end.",
     422: "Readable but invalid; every fault is listed.",
     429: "A quota is used up, or as many as may be go on already.",
+    431: "The headers are too long, or too many.",
     503: "A backing service does not answer.",
 }
-_ALWAYS = (400, 401, 403, 404, 415, 422, 429, 503)
+_BYTES = {"type": "string", "format": "binary"}
+_FILE_SCHEMAS: dict[str, dict[str, Any]] = {"application/json": {}}  # any JSON
+_OF_ANY_REQUEST = (400, 408, 414, 431)
+_ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 415, 422, 429, 503)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -79,13 +87,20 @@ def problems(*statuses: int) -> dict[str | int, Any]:
 
 def public_problems(*statuses: int) -> dict[str | int, Any]:
     """Return the problems that an operation without a key may answer."""
-    return {status: _describe(status) for status in statuses}
+    return {status: _describe(status) for status in sorted({*_OF_ANY_REQUEST, *statuses})}
 
 
 def file_response(description: str, *media_types: str) -> dict[str, Any]:
     """Return the description of an answer that is a file."""
-    schema = {"schema": {"type": "string", "format": "binary"}}
-    return {"description": description, "content": dict.fromkeys(media_types, schema)}
+    content = {media_type: {"schema": _FILE_SCHEMAS.get(media_type, _BYTES)} for media_type in media_types}
+    return {"description": description, "content": content}
+
+
+def event_response(description: str) -> dict[str, Any]:
+    """Return the description of a stream of server-sent events, by the members of each."""
+    text = {"type": "string"}
+    event = {"type": "object", "required": ["event", "data"], "properties": {"event": text, "id": text, "data": text}}
+    return {"description": description, "content": {"text/event-stream": {"schema": event}}}
 
 
 def build_document(app: OpenAPI) -> dict[str, Any]:

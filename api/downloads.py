@@ -13,6 +13,17 @@ from werkzeug.http import is_resource_modified, parse_etags
 from api.models import StoredFile
 from core.storage.store import ObjectStore
 
+MEDIA_TYPES = (
+    "application/octet-stream",
+    "application/gzip",
+    "application/json",
+    "application/x-tar",
+    "application/zip",
+    "image/png",
+    "text/csv",
+)
+"""What a file may be called on its way out: nothing that a browser would run. Whatever else it is goes as the first."""
+
 _CHUNK_BYTES = 2**16
 
 
@@ -47,7 +58,7 @@ def send(store: ObjectStore, download: Download) -> Response:
 
 def _headers(download: Download) -> Headers:
     headers = Headers()
-    headers.set("Content-Type", download.media_type)
+    headers.set("Content-Type", download.media_type if download.media_type in MEDIA_TYPES else MEDIA_TYPES[0])
     headers.set("Content-Disposition", "attachment", filename=download.filename)
     headers.set("ETag", f'"{download.file.sha256}"')
     headers.set("Accept-Ranges", "bytes")

@@ -2,13 +2,15 @@
 
 from flask import Flask, Response
 
-_ALWAYS = {
+ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_DEFAULTS = {
+DEFAULTS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
@@ -20,7 +22,7 @@ def install(app: Flask) -> None:
 
 
 def _add(response: Response) -> Response:
-    response.headers.update(_ALWAYS)
-    for name, value in _DEFAULTS.items():
+    response.headers.update(ALWAYS)
+    for name, value in DEFAULTS.items():
         response.headers.setdefault(name, value)
     return response

@@ -25,9 +25,14 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def new_request_id() -> str:
+    """Return an id that no request has had."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 def _begin() -> None:
     sent = request.headers.get(HEADER, "")
-    g.request_id = sent if _VALID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+    g.request_id = sent if _VALID.fullmatch(sent) else new_request_id()
     g.began_at = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)

@@ -1,5 +1,7 @@
 """How paths are matched: exactly, and with ids that could be ids."""
 
+from urllib.parse import urlsplit
+
 from flask import Flask, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
@@ -23,14 +25,15 @@ def install(app: Flask) -> None:
     app.url_map.strict_slashes = True
     # A redirect from //jobs to /jobs would be a second way of writing each path.
     app.url_map.merge_slashes = False
+    app.before_request(_refuse_other_ways)
 
 
-def install_checks(app: Flask) -> None:
-    """Refuse the one other way of writing a path that is left; to be called where a request has its id."""
-    app.before_request(_refuse_doubled_slash)
+def _refuse_other_ways() -> None:
+    """Refuse a path that only turns into a route once it is decoded, or loses a slash; raises `NotFound`.
 
-
-def _refuse_doubled_slash() -> None:
-    """Werkzeug takes any number of slashes at the beginning for one. Raises `NotFound`."""
-    if request.environ.get("PATH_INFO", "").startswith("//"):
+    Whatever stands in front of us has judged the path as it was written.
+    """
+    written = str(request.environ.get("RAW_URI", request.path))
+    path = written.partition("?")[0] if written.startswith("/") else urlsplit(written).path
+    if request.url_rule is not None and path != request.path:
         raise NotFound

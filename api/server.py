@@ -19,6 +19,8 @@ from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
 
+from api.connections import patient_worker
+from api.pacing import Patience
 from core import logs
 from core.settings import Settings
 
@@ -26,6 +28,10 @@ _GRACEFUL_SECONDS = 8
 _SILENT_SECONDS = 60
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 512
+_FORM_OVERHEAD_BYTES = 2**16
+_LONGEST_LINE_BYTES = 4094
+_MOST_HEADERS = 64
+_LONGEST_HEADER_BYTES = 8190
 _MOST_CONNECTIONS = 1000
 # Libraries, logs and connections to the services; and what one request may open beside its own.
 _FILES_OF_ITS_OWN = 64
@@ -35,7 +41,7 @@ _log = logs.get(__name__)
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says what to do."""
+    """The address cannot be listened on, or must not be; the message says what to do."""
 
 
 class PlainLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -62,7 +68,16 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Set what gunicorn is to do."""
         options: dict[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
-            "worker_class": "gthread",
+            "worker_class": patient_worker(
+                Patience(self._settings.client_patience_seconds, self._settings.client_bytes_per_second),
+                most_body_bytes=_longest_body_bytes(self._settings),
+            ),
+            "limit_request_line": _LONGEST_LINE_BYTES,
+            "limit_request_fields": _MOST_HEADERS,
+            "limit_request_field_size": _LONGEST_HEADER_BYTES,
+            # Whose word is taken on addresses and schemes is decided in one place: `api.proxies`.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
             "workers": self._settings.api_processes,
             "threads": self._settings.api_threads,
             "worker_connections": count_connections(_read_file_limit(), threads=self._settings.api_threads),
@@ -82,6 +97,12 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
         return create()
+
+
+def _longest_body_bytes(settings: Settings) -> int:
+    """Return what no body is longer than: an archive's, with the form around it, or what else there is."""
+    archive = settings.max_upload_bytes + _FORM_OVERHEAD_BYTES
+    return max(archive, settings.max_request_bytes, settings.max_predict_bytes)
 
 
 def _read_file_limit() -> int:
@@ -121,9 +142,22 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it; raises `ListenError`."""
+def serve(settings: Settings, *, key_is_stored: bool = False) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: Where it listens, and all else.
+        key_is_stored: Whether the operator's key is in the database already, and need not be among the settings.
+
+    Raises:
+        ListenError: The address cannot be listened on, or others could reach it and the operator has set no key.
+    """
     logs.configure(settings)
+    if not (settings.listens_on_loopback or settings.api_key or key_is_stored):
+        raise ListenError(
+            f"Others could reach {settings.api_host}, and LENET_API_KEY is not set. Set it to a secret of your own, "
+            "of 16 characters at least, or listen on 127.0.0.1 (LENET_API_HOST)."
+        )
     _hide_banner()
     listener = open_listener(settings.api_host, settings.api_port)
     _log.info("listening", host=settings.api_host, port=listener.getsockname()[1])
@@ -132,13 +166,17 @@ def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Serve by the environment's settings and return the exit status."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m api.server",
         description="Serve the HTTP API until a signal ends it.",
         epilog="Where it listens and what it uses are settings: variables of the environment, see docs/reference.",
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--key-is-stored", action="store_true", help="the operator's key is in the database: LENET_API_KEY may be unset"
+    )
+    options = parser.parse_args()
     try:
-        serve(Settings())
+        serve(Settings(), key_is_stored=options.key_is_stored)
     except ListenError as error:
         sys.stderr.write(f"{error}\n")
         return 1

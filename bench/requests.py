@@ -64,14 +64,14 @@ def content_length(head: bytes) -> int:
 
 def make_get(path: str) -> bytes:
     """Return a GET without a key."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def make_call(method: str, path: str, key: str, body: Mapping[str, Any] | None = None) -> bytes:
     """Return a request of the API with a key, and with a JSON body where one is given."""
     content = b"" if body is None else json.dumps(body).encode()
     head = (
-        f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
@@ -83,7 +83,7 @@ def make_upload(path: str, key: str, image: bytes) -> bytes:
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="one.png"\r\n'
     body = part.encode() + b"Content-Type: image/png\r\n\r\n" + image + f"\r\n--{boundary}--\r\n".encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

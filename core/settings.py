@@ -2,15 +2,29 @@
 
 import os
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.domain.quotas import NO_LIMITS, QUOTAS, Limits
 
 ENVIRONMENT_PREFIX = "LENET_"
+Value = TypeVar("Value")
+
+
+def _split(given: Any) -> Any:
+    """Return the parts of a text with commas; anything else as it is."""
+    return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
+Listed = Annotated[tuple[Value, ...], NoDecode, BeforeValidator(_split)]
+"""A variable whose values are parted by commas."""
+
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$|^\[[0-9A-Fa-f:.]+\]$")]
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9._-]+(:[0-9]{1,5})?$")]
 
 
 def _cores() -> int:
@@ -47,6 +61,34 @@ class Settings(BaseSettings):
     ] = None
     api_threads: Annotated[int, Field(ge=1, description="Threads of each API process.")] = 32
     api_processes: Annotated[int, Field(ge=1, description="API processes.")] = 1
+    allowed_hosts: Annotated[
+        Listed[HostName],
+        Field(
+            description="Names that the API answers to beside this machine's own, with commas between. "
+            "Unset: on the loopback address no others, elsewhere any."
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        Listed[IPv4Network | IPv6Network],
+        Field(
+            description="Addresses or networks of proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, "
+            "with commas between. Unset: nobody's."
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        Listed[Origin],
+        Field(
+            description="Origins such as `https://lenet.example` whose pages may use the API from a browser, with "
+            "commas between. Unset: none."
+        ),
+    ] = ()
+    client_patience_seconds: Annotated[
+        float,
+        Field(gt=0, description="How long a client may take for a request's head, or a portion of a body or answer."),
+    ] = 10.0
+    client_bytes_per_second: Annotated[
+        int, Field(ge=1, description="Least rate over that time at which a client must send a body and take an answer.")
+    ] = 1024
 
     max_upload_bytes: Annotated[int, Field(ge=1, description="Largest archive that is taken.")] = 10 * 2**30
     max_request_bytes: Annotated[int, Field(ge=1, description="Largest JSON body.")] = 2**20
@@ -140,6 +182,14 @@ class Settings(BaseSettings):
     def redis(self) -> str:
         """Return the URL of Redis in force; the embedded start sets the variable to its own."""
         return self.redis_url.get_secret_value() if self.redis_url else "redis://127.0.0.1:6379/0"
+
+    @cached_property
+    def listens_on_loopback(self) -> bool:
+        """Return whether the API can be reached from this machine alone."""
+        try:
+            return self.api_host == "localhost" or ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
 
     @cached_property
     def cache_dir(self) -> Path:

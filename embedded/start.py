@@ -45,7 +45,16 @@ def run(settings: Settings, console: Console) -> None:
 
 
 def _settle(settings: Settings) -> Settings:
-    """Return the settings with an absolute data directory and a port that is ours to take."""
+    """Return the settings with an absolute data directory and a port that is ours to take.
+
+    Raises:
+        StartError: Others could reach the address and no key is set, or the port is taken.
+    """
+    if not (settings.listens_on_loopback or settings.api_key):
+        raise StartError(
+            f"others could reach {settings.api_host}, and LENET_API_KEY is not set: set it to a secret of your own, "
+            "of 16 characters at least, or leave LENET_API_HOST at 127.0.0.1."
+        )
     port = ports.reserve_port(settings.api_host, settings.api_port)
     return Settings(**(settings.model_dump() | {"data_dir": settings.data_dir.resolve(), "api_port": port}))
 

@@ -61,7 +61,7 @@ def stages(settings: Settings, variables: Mapping[str, str]) -> list[list[Progra
             program("worker-train", "worker", "train", grace_seconds=_WORKER_GRACE_SECONDS),
             program("worker-ingest", "worker", "ingest", grace_seconds=_WORKER_GRACE_SECONDS),
         ],
-        [program("api", "api.server", grace_seconds=_API_GRACE_SECONDS)],
+        [program("api", "api.server", "--key-is-stored", grace_seconds=_API_GRACE_SECONDS)],
     ]
 
 

@@ -61,7 +61,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def _code(value: Any) -> str:
-    return "unset" if value is None else f"`{value}`"
+    return "unset" if value in (None, ()) else f"`{value}`"
 
 
 def _type(option: dict[str, Any], definitions: dict[str, Any]) -> str:

@@ -53,6 +53,7 @@ _BODY = {
     "content": {"multipart/form-data": {"schema": _FORM}, **dict.fromkeys(RAW_MEDIA_TYPES, _BINARY)},
 }
 _ARCHIVES = {b"PK": ("zip", "application/zip"), b"\x1f\x8b": ("tar.gz", "application/gzip")}
+_ARCHIVE_TYPES = ("application/zip", "application/gzip", "application/x-tar")
 
 
 @routes.post("/datasets", request_body=_BODY, responses={**problems(409, 413), 200: Dataset, 202: Dataset})
@@ -135,9 +136,10 @@ def show_preview(path: DatasetPath) -> Response:
 @routes.get(
     "/datasets/<id:dataset_id>/archive",
     responses={
-        **problems(416),
-        200: file_response("The bytes that were uploaded.", "application/octet-stream"),
-        206: file_response("A range of them.", "application/octet-stream"),
+        **problems(412, 416),
+        200: file_response("The bytes that were uploaded.", *_ARCHIVE_TYPES),
+        206: file_response("A range of them.", *_ARCHIVE_TYPES),
+        304: None,
     },
 )
 def download_archive(path: DatasetPath) -> Response:

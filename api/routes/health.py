@@ -15,7 +15,7 @@ from api.schemas.platform import Health, Readiness
 routes = APIBlueprint("health", __name__, abp_tags=[TAGS["health"]])
 
 
-@routes.get("/healthz", responses={200: Health})
+@routes.get("/healthz", responses={**public_problems(), 200: Health})
 def healthz() -> Response:
     """Say that the process is up."""
     return answer(Health(status="ok"))

@@ -10,7 +10,7 @@ from api.answers import answer, answer_again, no_content
 from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, event_response, problems
 from api.events import Follower, follow
 from api.idempotency import Created, create
 from api.paging import shape_page
@@ -141,7 +141,7 @@ def list_transitions(path: JobPath) -> Response:
     "/jobs/<id:job_id>/events",
     responses={
         **problems(429),
-        200: file_response("Server-sent events `status`, `progress` and `epoch`.", "text/event-stream"),
+        200: event_response("Server-sent events `status`, `progress` and `epoch`; the data is JSON."),
         204: None,
     },
 )
@@ -160,7 +160,7 @@ def follow_job(path: JobPath, header: EventHeader) -> Response:
     return response
 
 
-@routes.post("/jobs/<id:job_id>/cancel", responses={**problems(409), 202: Job})
+@routes.post("/jobs/<id:job_id>/cancel", responses={**problems(409, 413), 202: Job})
 def cancel_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """Cancel a job at once, also in the middle of an epoch; cancelling twice is no error."""
     with transaction(ports().sessions) as session:
@@ -170,7 +170,7 @@ def cancel_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pa
     return answer(shape, status=202)
 
 
-@routes.post("/jobs/<id:job_id>/pause", responses={**problems(409), 202: Job})
+@routes.post("/jobs/<id:job_id>/pause", responses={**problems(409, 413), 202: Job})
 def pause_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """Pause a running job; it writes a checkpoint first."""
     with transaction(ports().sessions) as session:
@@ -179,7 +179,7 @@ def pause_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - par
     return answer(shape, status=202)
 
 
-@routes.post("/jobs/<id:job_id>/stop", responses={**problems(409), 202: Job})
+@routes.post("/jobs/<id:job_id>/stop", responses={**problems(409, 413), 202: Job})
 def stop_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """End a running job with its present epoch and keep the model."""
     with transaction(ports().sessions) as session:
@@ -188,7 +188,7 @@ def stop_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pars
     return answer(shape, status=202)
 
 
-@routes.post("/jobs/<id:job_id>/resume", responses={**problems(409), 202: Job})
+@routes.post("/jobs/<id:job_id>/resume", responses={**problems(409, 413), 202: Job})
 def resume_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """Queue a paused job again; it goes on from its checkpoint."""
     with transaction(ports().sessions) as session:
@@ -205,7 +205,7 @@ def resume_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pa
     return answer(shape, status=202)
 
 
-@routes.post("/jobs/<id:job_id>/retry", responses={**problems(409), 202: Job})
+@routes.post("/jobs/<id:job_id>/retry", responses={**problems(409, 413), 202: Job})
 def retry_job(path: JobPath, body: RetryRequest) -> Response:
     """Queue a failed or cancelled job again, anew or from its last checkpoint."""
     with transaction(ports().sessions) as session:

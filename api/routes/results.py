@@ -9,7 +9,7 @@ from api.answers import answer
 from api.auth import BASE_PATH, principal
 from api.bodies import refuse_media_type, strict_request
 from api.documents import SECURITY, TAGS, file_response, problems
-from api.downloads import Download, send
+from api.downloads import MEDIA_TYPES, Download, send
 from api.models import StoredFile, read_whole
 from api.multipart import open_form
 from api.ports import ports
@@ -60,9 +60,9 @@ def list_artifacts(path: JobPath) -> Response:
 @routes.get(
     "/jobs/<id:job_id>/artifacts/<name:name>",
     responses={
-        **problems(409, 416),
-        200: file_response("The file.", "application/octet-stream"),
-        206: file_response("A range of it.", "application/octet-stream"),
+        **problems(409, 412, 416),
+        200: file_response("The file.", *MEDIA_TYPES),
+        206: file_response("A range of it.", *MEDIA_TYPES),
         304: None,
     },
 )

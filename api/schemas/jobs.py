@@ -7,26 +7,39 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api.faults import list_faults
-from api.schemas.base import LARGEST_INTEGER, Id, Moment, Name, PageQuery, Query, Shape, Wanted
+from api.schemas.base import LARGEST_INTEGER, NO_NUL, Id, Moment, Name, PageQuery, Query, Shape, Wanted
 from api.schemas.problems import StoredProblem, shape_stored
 from core.db.rows import EpochRow, JobAttemptRow, JobLogRow, JobRow, JobTransitionRow
 from core.domain.architectures import describe
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
-from core.domain.training_config import resolve
+from core.domain.training_config import TrainingConfig, resolve
 from core.errors import InvalidError
 from core.services.estimates import Estimate
 from core.services.jobs import JobPlan, NewJob
 
 M = TypeVar("M", bound=Shape)
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=NO_NUL)]
 MOST_LOG_LINES = 1000
+
+
+class _DocumentedAs:
+    """Has a field that is read later described by the model that reads it."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(self._model.__pydantic_core_schema__)
 
 
 class JobRequest(Wanted):
@@ -34,7 +47,7 @@ class JobRequest(Wanted):
 
     dataset_id: Annotated[Id, Field(description="A dataset that is ready.")]
     name: Annotated[Name | None, Field(description="A name for people.")] = None
-    config: dict[str, Any] = Field(
+    config: Annotated[dict[str, Any], _DocumentedAs(TrainingConfig)] = Field(
         default_factory=dict,
         description="Training options, see `/api/v1/schemas/training-config`; what is left out has a default.",
     )

@@ -61,10 +61,15 @@ def host_lives(session: Session, host: str) -> bool:
     return session.scalar(found) is not None
 
 
+def list_live(session: Session) -> list[WorkerRow]:
+    """Return the workers that are alive."""
+    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
+    return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest)))
+
+
 def list_trainers(session: Session) -> list[WorkerRow]:
     """Return the workers that train and are alive."""
-    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
-    return list(session.scalars(select(WorkerRow).where(WorkerRow.role == "train", WorkerRow.heartbeat_at >= oldest)))
+    return [worker for worker in list_live(session) if worker.role == "train"]
 
 
 def find_own(session: Session, tenant_id: str, resource_ids: Collection[str]) -> set[str]:

@@ -36,7 +36,7 @@ def send_raw(port, *pieces):
 
 
 def head(path="/api/v1/datasets", **headers):
-    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Authorization: Bearer {SECRET}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {SECRET}"]
     return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
 
 
@@ -70,6 +70,47 @@ def test_a_port_that_is_taken_is_said_in_one_line(server):
     assert ended.returncode == 1
     assert "LENET_API_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def start(**settings):
+    """Run the server until it ends by itself, and return its status and what it complained of."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LENET_")}
+    given = {f"LENET_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-m", "api.server"]
+    ended = subprocess.run(command, env={**kept, **given}, capture_output=True, text=True, timeout=30, check=False)
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])
+def test_without_a_key_of_the_operators_it_listens_to_this_machine_alone(tmp_path, host):
+    status, complaint = start(api_host=host, api_port=0, data_dir=tmp_path)
+    assert status == 1
+    assert "LENET_API_KEY is not set" in complaint
+    assert "LENET_API_HOST" in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_with_a_key_it_listens_to_others(run_server):
+    with run_server(api_host="0.0.0.0") as server:
+        assert server.request("GET", "/healthz", headers={"Host": "anything.example"})[0] == 200
+        assert server.fetch("GET", "/api/v1/jobs")[0] == 200
+
+
+def test_nobody_on_the_loopback_address_is_taken_for_a_proxy(server):
+    forged = {
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-For": "6.6.6.6",
+        "Script-Name": "/evil",
+        "X-Real-IP": "6.6.6.6",
+    }
+    status, headers, _ = server.request(
+        "POST", "/api/v1/datasets?name=proxied", b"PK", {"Content-Type": "application/zip", **forged}
+    )
+    assert status == 202
+    assert headers["Location"].startswith("/api/v1/datasets/")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as link:
+        link.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nSCRIPT_NAME: /evil\r\nConnection: close\r\n\r\n")
+        assert link.recv(100).startswith(b"HTTP/1.1 200")
 
 
 FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\nPK'

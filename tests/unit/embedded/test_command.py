@@ -55,6 +55,16 @@ def test_a_setting_that_cannot_be_used_ends_with_2_and_names_the_variable(capsys
     assert "short" not in line.replace("shorter", "")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_an_address_that_others_reach_needs_a_key_of_the_operators(capsys, monkeypatch, tmp_path, host):
+    monkeypatch.setenv("LENET_API_HOST", host)
+    assert main(["up"]) == 2
+    line = one_line(capsys)
+    assert host in line
+    assert "LENET_API_KEY is not set" in line
+    assert not (tmp_path / "data" / "api-key").exists()
+
+
 def test_a_quiet_console_says_only_what_goes_wrong(capsys):
     console = Console(quiet=True)
     console.tell("good to know")
