@@ -22,7 +22,14 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    MpoImagePlugin,  # noqa: F401 - with these loaded, a first WebP makes Pillow load none of its forty other readers
+    TiffImagePlugin,  # noqa: F401 - as above
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401 - as above
+)
 
 from core.datasets.plain_images import PlainForm, read_plain
 from core.domain.datasets import ColorMode
