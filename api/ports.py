@@ -1,12 +1,13 @@
 """Everything that routes stand on, gathered once per process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from flask import Flask, current_app
 
 from api.models import Models
 from api.queue import Outbox
+from api.rates import Rates
 from api.readiness import Probes
 from api.streams import Streams
 from core.db.engine import Sessions
@@ -39,6 +40,7 @@ class Ports:
         decoders: Read the images to predict, in processes of their own.
         probes: What readiness asks.
         streams: Bounds the event streams.
+        rates: Counts requests; by itself in this process alone.
     """
 
     settings: Settings
@@ -49,6 +51,7 @@ class Ports:
     decoders: Decoders
     probes: Probes
     streams: Streams
+    rates: Rates = field(default_factory=Rates)
 
 
 def attach(app: Flask, ports: Ports) -> None:

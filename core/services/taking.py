@@ -16,7 +16,11 @@ from core.services.transitions import record_transition
 
 check_transition(JobStatus.QUEUED, JobStatus.RUNNING)  # The only change of a status that is not made elsewhere.
 
-_WAITS = (JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(bindparam("wanted", expanding=True)))
+_WAITS = (
+    JobRow.status == JobStatus.QUEUED,
+    JobRow.queue.in_(bindparam("wanted", expanding=True)),
+    JobRow.tenant_id.not_in(bindparam("held", expanding=True)),
+)
 _BY_RANK = (JobRow.priority.desc(), JobRow.id)
 _NOW = bindparam("now", type_=UTCDateTime())
 _WORKER, _DEVICE = bindparam("by_worker", type_=String), bindparam("on_device", type_=String)
@@ -102,7 +106,14 @@ _ON_SQLITE = _take(_next_of_all())
 
 
 def take_next(
-    session: Session, wanted: Sequence[str], *, worker: str, device: str, now: datetime, until: datetime
+    session: Session,
+    wanted: Sequence[str],
+    *,
+    held: Sequence[str] = (),
+    worker: str,
+    device: str,
+    now: datetime,
+    until: datetime,
 ) -> Row[Any] | None:
     """Move the next job from ``queued`` to ``running`` and leave the rows of its new attempt and of the transition.
 
@@ -112,6 +123,7 @@ def take_next(
     Args:
         session: The open transaction.
         wanted: What the worker can train, as jobs name it.
+        held: The tenants whose jobs are to wait.
         worker: Its name.
         device: Where it trains.
         now: The database's time.
@@ -120,7 +132,14 @@ def take_next(
     Returns:
         What a claim needs of the job's row; ``None`` where no job waits.
     """
-    values = {"wanted": list(wanted), "by_worker": worker, "on_device": device, "now": now, "until": until}
+    values = {
+        "wanted": list(wanted),
+        "held": list(held),
+        "by_worker": worker,
+        "on_device": device,
+        "now": now,
+        "until": until,
+    }
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         return connection.execute(_ON_POSTGRESQL, values).one_or_none()
