@@ -165,7 +165,8 @@ class _Decoder:
         """Send an image and return its pixels, or why there are none."""
         self.images_left -= 1
         self._wait_until(deadline)
-        self._socket.sendall(REQUEST_HEAD.pack(*request) + data)
+        self._socket.sendall(REQUEST_HEAD.pack(*request))
+        self._socket.sendall(data)
         most_bytes = max(_MOST_REFUSAL_BYTES, request.image_size**2 * request.channels)
         return _parse(self._receive(deadline, most_bytes=most_bytes), request)
 

@@ -31,8 +31,10 @@ def overlap_fully(entries: int, size: int) -> bytes:
     """Return a ZIP in which every entry of the directory names the same packed zeros."""
     packed = deflate_zeros(size)
     checksum = zlib.crc32(bytes(size))
-    local = _local(b"0", checksum, packed=len(packed), size=size) + packed
-    records = [_central(b"%d" % number, checksum, packed=len(packed), size=size, start=0) for number in range(entries)]
+    local = _local(b"0000", checksum, packed=len(packed), size=size) + packed
+    records = [
+        _central(b"%04d" % number, checksum, packed=len(packed), size=size, start=0) for number in range(entries)
+    ]
     return _finish(local, records)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+TURNED = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+"""EXIF that has a picture turned by a quarter."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

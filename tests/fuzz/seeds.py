@@ -61,8 +61,7 @@ def _images() -> Iterator[bytes]:
         yield first + pictures.gif(3)
         yield first + pictures.webp(3)
         yield first + pictures.tiff(12)
-    exif = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
-    yield b"\0" + pictures.draw(mode="RGB", image_format="JPEG", exif=exif)
+    yield b"\0" + pictures.draw(mode="RGB", image_format="JPEG", exif=pictures.TURNED)
 
 
 def _configs() -> Iterator[bytes]:
