@@ -40,6 +40,20 @@ class Part(io.RawIOBase):
         buffer[: len(piece)] = piece
         return len(piece)
 
+    def readall(self) -> bytes:
+        """Return all that is left; raises as `readinto`.
+
+        In one growing buffer, which the system takes back whole: the base's many small pieces would stay with the
+        process, a request's worth for each thread.
+        """
+        content = bytearray(self._held)
+        self._held = memoryview(b"")
+        while not self._ended:
+            data, goes_on = self._form.next_data()
+            content += data
+            self._ended = not goes_on
+        return bytes(content)
+
 
 class Form:
     """A ``multipart/form-data`` body (RFC 7578), its lines ended by CRLF as every client ends them.

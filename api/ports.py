@@ -1,7 +1,7 @@
 """Everything that routes stand on, gathered once per process."""
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 from flask import Flask, current_app
 
@@ -11,10 +11,21 @@ from api.rates import Rates
 from api.readiness import Probes
 from api.streams import Streams
 from core.db.engine import Sessions
+from core.inference.decoders import ReadImage
 from core.settings import Settings
 from core.storage.store import ObjectStore
 
 _EXTENSION = "lenet"
+
+
+class Decoders(Protocol):
+    """Where the images of strangers are decoded."""
+
+    def reader(self) -> ReadImage:
+        """Return what reads the images of one request."""
+
+    def start_ahead(self) -> None:
+        """Make ready in the background for the first image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +37,7 @@ class Ports:
         store: Holds archives, models and other bytes.
         outbox: Takes wake-ups after a commit.
         models: Exported models, ready to predict.
+        decoders: Read the images to predict, in processes of their own.
         probes: What readiness asks.
         streams: Bounds the event streams.
         rates: Counts requests; by itself in this process alone.
@@ -36,6 +48,7 @@ class Ports:
     store: ObjectStore
     outbox: Outbox
     models: Models
+    decoders: Decoders
     probes: Probes
     streams: Streams
     rates: Rates = field(default_factory=Rates)

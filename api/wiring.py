@@ -15,6 +15,7 @@ from core.db.engine import QUICK_SECONDS, Sessions, open_sessions, transaction
 from core.db.rows import TenantRow
 from core.db.wiring import open_database
 from core.inference.cache import ModelCache
+from core.inference.decoders import ImageDecoders
 from core.settings import Settings
 from core.storage.wiring import open_store
 
@@ -25,6 +26,7 @@ def create() -> Flask:
     logs.configure(settings)
     opened = open_ports(settings)
     tell_when_ready(opened.probes)
+    opened.decoders.start_ahead()
     return create_app(opened)
 
 
@@ -39,6 +41,11 @@ def open_ports(settings: Settings) -> Ports:
         store=store,
         outbox=Outbox(sender),
         models=Models(store, ModelCache(settings.model_cache_bytes)),
+        decoders=ImageDecoders(
+            processes=settings.predict_processes,
+            memory_bytes=settings.decode_memory_bytes,
+            timeout_seconds=settings.predict_timeout_seconds,
+        ),
         probes=Probes({"database": lambda: _ask_database(sessions), "redis": sender.check, "store": store.check}),
         # Half of the threads are left for whoever does not stream.
         streams=Streams(max(1, settings.api_threads // 2)),

@@ -107,6 +107,15 @@ class Settings(BaseSettings):
     decode_timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time without progress before a decoding process is ended.")
     ] = 60.0
+    decode_total_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that decoding one archive may take in all.")
+    ] = 6 * 3600.0
+    predict_processes: Annotated[
+        int, Field(ge=1, description="Processes of each API process that decode the images of predictions.")
+    ] = 2
+    predict_timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that decoding the images of one request may take.")
+    ] = 20.0
 
     quota_stored_bytes: Annotated[
         int, Field(ge=0, description="Most bytes that a tenant may have stored; 0: no limit.")

@@ -89,7 +89,16 @@ def _accept(host: Host, claim: DatasetClaim, result: IngestResult, folder: Path)
 def _reject(host: Host, claim: DatasetClaim, error: DatasetRejectedError, folder: Path) -> None:
     with transaction(host.sessions) as session:
         reject_dataset(session, claim, error, ledger=_ledger(folder))
+    _discard(host, claim)
     _log.info("dataset rejected", dataset=claim.dataset_id, detail=error.detail)
+
+
+def _discard(host: Host, claim: DatasetClaim) -> None:
+    """Delete an archive that was rejected; where the store is in trouble, it is left to the collection."""
+    try:
+        host.store.delete(claim.archive_key)
+    except LenetError as error:
+        _log.warning("a rejected archive stays behind", dataset=claim.dataset_id, reason=error.detail)
 
 
 def _ledger(folder: Path) -> Iterator[str]:

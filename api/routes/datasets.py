@@ -136,15 +136,17 @@ def show_preview(path: DatasetPath) -> Response:
 @routes.get(
     "/datasets/<id:dataset_id>/archive",
     responses={
-        **problems(412, 416),
+        **problems(409, 412, 416),
         200: file_response("The bytes that were uploaded.", *_ARCHIVE_TYPES),
         206: file_response("A range of them.", *_ARCHIVE_TYPES),
         304: None,
     },
 )
 def download_archive(path: DatasetPath) -> Response:
-    """Download the bytes that were uploaded."""
+    """Download the bytes that were uploaded; of an archive that was rejected they are not kept."""
     row = _get(path)
+    if row.status == DatasetStatus.REJECTED:
+        raise ConflictError("The archive was rejected, and is not kept.", code="dataset_rejected")
     with ports().store.open(row.archive_key, length=2) as source:
         suffix, media_type = _ARCHIVES.get(source.read(), ("tar", "application/x-tar"))
     file = StoredFile(row.archive_key, row.size_bytes, row.sha256)

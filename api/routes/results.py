@@ -78,7 +78,13 @@ def predict(path: JobPath, query: PredictQuery) -> Response:
     row = _get_artifact(path.job_id, _MODEL)
     images = _read_images()
     predictor = ports().models.get(_to_file(row))
-    predictions = predict_images(predictor, images, top_k=query.top_k, max_pixels=ports().settings.image_max_pixels)
+    predictions = predict_images(
+        predictor,
+        images,
+        top_k=query.top_k,
+        max_pixels=ports().settings.image_max_pixels,
+        read=ports().decoders.reader(),
+    )
     return answer(Predictions(predictions=predictions))
 
 

@@ -1,13 +1,12 @@
 """The program of the decoding process: ``python -m core.datasets.decoder``; see `core.datasets.process`.
 
-It reads one line of JSON, sets its own limits, runs, and writes lines of JSON: ``{"progress": share}`` and at the end
-one of ``{"digest": …}``, ``{"rejected": …}`` and ``{"unavailable": reason}``.
+It reads one line of JSON, confines itself, runs, and writes lines of JSON: ``{"unconfined": {measure: reason}}`` once,
+``{"progress": share}``, and at the end one of ``{"digest": …}``, ``{"rejected": …}`` and ``{"unavailable": reason}``.
 """
 
 import errno
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,17 @@ from typing import Any
 
 from core.datasets.ingest import build_pack, ingest
 from core.datasets.limits import ArchiveLimits
-from core.datasets.pool import end_with_parent
 from core.errors import DatasetRejectedError
+from core.sandbox.bounds import Bounds
+from core.sandbox.confinement import Reach, confine
 
 _OPEN_FILES = 256
 _FILE_BYTES_BEYOND_ARCHIVE = 4 * 2**30
 _PROGRESS_SECONDS = 0.2
-_MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM})
+_MACHINE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EFBIG}
+)
+_TOO_LARGE = {"rejected": {"detail": "The archive takes more room than allowed.", "code": "too_large", "faults": []}}
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -31,20 +34,19 @@ def main() -> None:
     """Do what the line on standard input asks."""
     request = json.loads(sys.stdin.readline())
     say = _take_output()
-    end_with_parent(request["parent"])
     limits = ArchiveLimits(**request["limits"])
-    _limit_process(request, limits)
+    say({"unconfined": _confine(request, limits)})
     try:
         digest = _run(request, limits, say)
     except DatasetRejectedError as error:
         faults = [(fault.pointer, fault.detail) for fault in error.faults]
         say({"rejected": {"detail": error.detail, "code": error.code, "faults": faults}})
     except MemoryError:
-        say({"rejected": {"detail": "The archive takes more memory than allowed.", "code": "too_large", "faults": []}})
+        say({"rejected": {**_TOO_LARGE["rejected"], "detail": "The archive takes more memory than allowed."}})
     except OSError as error:
-        if error.errno not in _MACHINE_ERRORS:
+        if error.errno not in (*_MACHINE_ERRORS, errno.EFBIG):
             raise
-        say({"unavailable": os.strerror(error.errno)})
+        say(_TOO_LARGE if error.errno == errno.EFBIG else {"unavailable": os.strerror(error.errno)})
     else:
         say({"digest": digest})
 
@@ -62,18 +64,17 @@ def _take_output() -> Say:
     return say
 
 
-def _limit_process(request: dict[str, Any], limits: ArchiveLimits) -> None:
-    """Bound memory, files and priority; what this process starts inherits it all."""
-    os.nice(request["nice"])
-    for kind, most in (
-        (resource.RLIMIT_AS, request["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, limits.total_bytes + _FILE_BYTES_BEYOND_ARCHIVE),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (bound, bound))
+def _confine(request: dict[str, Any], limits: ArchiveLimits) -> dict[str, str]:
+    """Give up all but what the archive takes; what this process starts inherits it. Return what could not be done."""
+    bounds = Bounds(
+        memory_bytes=request["memory_bytes"],
+        file_bytes=limits.total_bytes + _FILE_BYTES_BEYOND_ARCHIVE,
+        open_files=_OPEN_FILES,
+        cpu_seconds=request["total_seconds"],
+        nice=request["nice"],
+    )
+    reach = Reach(readable=(Path(request["archive"]),), writable=(Path(request["output"]),))
+    return confine(bounds, reach, parent=request["parent"], may_fork=True)
 
 
 def _run(request: dict[str, Any], limits: ArchiveLimits, say: Say) -> str:

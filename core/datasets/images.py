@@ -22,8 +22,16 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    MpoImagePlugin,  # noqa: F401 - with these loaded, a first WebP makes Pillow load none of its forty other readers
+    TiffImagePlugin,  # noqa: F401 - as above
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401 - as above
+)
 
+from core.datasets.image_structure import check_structure
 from core.datasets.plain_images import PlainForm, read_plain
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
@@ -87,7 +95,7 @@ def decode(data: bytes, *, max_pixels: int, image_size: int | None = None) -> De
 
     Raises:
         InvalidError: ``unreadable_image`` (no image of an accepted format, cut short, damaged) or
-            ``image_too_large``.
+            ``image_too_large`` (pixels, frames, metadata).
     """
     try:
         return _decode_small(data, max_pixels, image_size) or _decode_any(data, max_pixels, image_size)
@@ -119,6 +127,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 def _decode_any(data: bytes, max_pixels: int, image_size: int | None) -> DecodedImage:
     """Decode by Pillow's plugin of the format."""
+    check_structure(data)
     if data[:4] == b"RIFF":
         _check_size(_read_webp_size(data), max_pixels)  # Pillow allocates an animation's canvas on opening
     with Image.open(BytesIO(data), formats=FORMATS) as image:

@@ -5,11 +5,9 @@ The processes are forked, so the caller must be a process with one thread; see `
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import time
 import warnings
 from collections import deque
@@ -21,11 +19,13 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from core.datasets.members import Beat
+from core.sandbox import system_calls
+from core.sandbox.bounds import allow_cpu
+from core.sandbox.kernel import end_with_parent
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 _BEAT_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class DecoderPool(Generic[Task, Answer]):
             An ``OSError`` that it raises ends the whole run; anything else ends its process, as a crash does.
         split: Cuts a task that was lost with its process into smaller ones. An empty list: it cannot be cut.
         processes: How many processes.
-        stall_seconds: Longest time without a sign of life before a process is killed.
+        stall_seconds: Longest time without a sign of life before a process is killed, on the clock or computed.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class DecoderPool(Generic[Task, Answer]):
         ours, theirs = multiprocessing.Pipe()
         foreign = [member.connection for member in self._members] + [ours]
         process = multiprocessing.get_context("fork").Process(
-            target=_serve, args=(self._work, theirs, foreign, os.getpid()), daemon=True
+            target=_serve, args=(self._work, theirs, foreign, os.getpid(), self._stall_seconds), daemon=True
         )
         process.start()
         theirs.close()
@@ -161,10 +161,16 @@ class DecoderPool(Generic[Task, Answer]):
 
 
 def _serve(
-    work: Callable[[Task, Beat], Answer], connection: Connection, foreign: list[Connection], parent: int
+    work: Callable[[Task, Beat], Answer],
+    connection: Connection,
+    foreign: list[Connection],
+    parent: int,
+    stall_seconds: float,
 ) -> None:
     """Answer tasks until the other end closes. The process ends with whatever ``work`` raises."""
     end_with_parent(parent)
+    with contextlib.suppress(OSError):  # who confined the pool has said what cannot be done here
+        system_calls.refuse_new_processes()
     for other in foreign:  # else the pool would not notice that another member's end is closed
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -175,21 +181,15 @@ def _serve(
         nonlocal last
         if time.monotonic() - last > _BEAT_SECONDS:
             last = time.monotonic()
+            allow_cpu(stall_seconds)
             connection.send(None)
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = connection.recv()
+            allow_cpu(stall_seconds)
             try:
                 answer: Answer | _Failure = work(task, beat)
             except OSError as error:
                 answer = _Failure(error)
             connection.send(answer)
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the system kill this process when its parent ends (Linux; elsewhere a closed pipe ends it)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

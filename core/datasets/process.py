@@ -1,9 +1,9 @@
 """Decoding in a process of its own: hostile images meet it, not the worker, and limits of the system hold it.
 
 The process is started anew (a fork of a process with many threads may hang), in a session of its own, without the
-platform's settings and secrets (`core.datasets.decoder` is what runs there). It gets one line of JSON on its standard
-input and answers lines on its standard output; when it is silent for too long, or whoever started it ends, it and
-its decoding processes are killed.
+platform's settings and secrets (`core.datasets.decoder` is what runs there, confined by `core.sandbox`). It gets one
+line of JSON on its standard input and answers lines on its standard output; when it is silent for too long or takes
+too long in all, or whoever started it ends, it and its decoding processes are killed.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from core.datasets.ingest import IMAGE_SIZE, IngestResult, ignore_progress
 from core.datasets.limits import ArchiveLimits
 from core.domain.datasets import ColorMode, Manifest
 from core.errors import DatasetRejectedError, Fault, UnavailableError
+from core.sandbox.confinement import bare_environment
+from core.sandbox.notes import note_unconfined
 from core.settings import Settings
 
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _TICK_SECONDS = 0.5
 _STALL_SHARE = 1 / 3
 
@@ -55,7 +55,8 @@ def run_ingest(
         on_progress: Called with the share that is done, 0–1, at least each second. What it raises ends the process.
 
     Raises:
-        DatasetRejectedError: With every reason; ``decoding_stalled`` where decoding as a whole made no progress.
+        DatasetRejectedError: With every reason; ``decoding_stalled`` where decoding as a whole made no progress,
+            ``decoding_too_long`` where it made some for longer than is allowed.
         UnavailableError: This machine cannot do it now: its disk is full (``decoder_unavailable``), or the system
             has ended the process (``decoder_lost``).
     """
@@ -99,6 +100,7 @@ def _run(
         "limits": asdict(ArchiveLimits.from_settings(settings)),
         "processes": processes,
         "stall_seconds": settings.decode_timeout_seconds * _STALL_SHARE,
+        "total_seconds": settings.decode_total_seconds,
         "memory_bytes": settings.decode_memory_bytes,
         "nice": settings.worker_nice,
         "parent": os.getpid(),
@@ -107,10 +109,13 @@ def _run(
         process = _start(complaints)
         try:
             _send(process, request)
-            for message in _iterate_messages(process, settings.decode_timeout_seconds):
-                if "progress" not in message:
+            for message in _iterate_messages(process, settings):
+                if "unconfined" in message:
+                    note_unconfined("decoding", message["unconfined"])
+                elif "progress" in message:
+                    on_progress(message["progress"])
+                else:
                     return _conclude(message)
-                on_progress(message["progress"])
         finally:
             _kill_group(process)
         complaints.seek(0)
@@ -119,14 +124,12 @@ def _run(
 
 
 def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-m", "core.datasets.decoder"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
-        env={**environment, **_ONE_THREAD, "PYTHONPATH": str(root)},
+        env=bare_environment(),
         start_new_session=True,
     )
 
@@ -138,18 +141,15 @@ def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
         process.stdin.flush()
 
 
-def _iterate_messages(process: subprocess.Popen[bytes], timeout_seconds: float) -> Iterator[dict[str, Any]]:
+def _iterate_messages(process: subprocess.Popen[bytes], settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield what the process says, and twice a second the last share again; end when the process ends."""
     assert process.stdout is not None
     pipe, buffer, share = process.stdout.fileno(), b"", 0.0
-    heard = time.monotonic()
+    heard = started = time.monotonic()
     while True:
+        _check_time(time.monotonic(), heard=heard, started=started, settings=settings)
         ready, _, _ = select.select([pipe], [], [], _TICK_SECONDS)
         if not ready:
-            if time.monotonic() - heard > timeout_seconds:
-                raise DatasetRejectedError(
-                    f"Decoding made no progress for {timeout_seconds:g} seconds.", code="decoding_stalled"
-                )
             yield {"progress": share}
             continue
         data = os.read(pipe, 2**16)
@@ -161,6 +161,14 @@ def _iterate_messages(process: subprocess.Popen[bytes], timeout_seconds: float) 
             message = json.loads(line)
             share = message.get("progress", share)
             yield message
+
+
+def _check_time(now: float, *, heard: float, started: float, settings: Settings) -> None:
+    silent, total = settings.decode_timeout_seconds, settings.decode_total_seconds
+    if now - heard > silent:
+        raise DatasetRejectedError(f"Decoding made no progress for {silent:g} seconds.", code="decoding_stalled")
+    if now - started > total:
+        raise DatasetRejectedError(f"Decoding takes more than {total:g} seconds.", code="decoding_too_long")
 
 
 def _conclude(message: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.datasets.images import read_array
 from core.errors import Fault, InvalidError
+from core.inference.decoders import ReadImage
 from core.inference.predictor import Predictor
 
 # Images of one request are decoded into memory this many at a time.
@@ -47,7 +47,7 @@ class Prediction(_Value):
 
 
 def predict_images(
-    predictor: Predictor, images: Sequence[tuple[str, bytes]], *, top_k: int, max_pixels: int
+    predictor: Predictor, images: Sequence[tuple[str, bytes]], *, top_k: int, max_pixels: int, read: ReadImage
 ) -> list[Prediction]:
     """Return a prediction for each of ``images`` (file name and bytes), in their order.
 
@@ -56,6 +56,7 @@ def predict_images(
         images: Image files of any size and mode; brought to what the model takes as training images were.
         top_k: How many classes to rank; at most as many as there are.
         max_pixels: Most pixels that an image may have.
+        read: Decodes an image; whoever reads images of strangers has `core.inference.decoders` do it elsewhere.
 
     Raises:
         InvalidError: ``unreadable_image``: with a fault for each image that cannot be read, ``/image/<index>``.
@@ -64,7 +65,7 @@ def predict_images(
     predictions: list[Prediction] = []
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         chunk = images[start : start + _IMAGES_AT_ONCE]
-        arrays = _read(predictor, chunk, max_pixels, faults, first=start)
+        arrays = _read(predictor, chunk, max_pixels, faults, first=start, read=read)
         if not faults:
             answers = predictor.predict(np.stack(arrays))
             predictions += _name(predictor.classes, [filename for filename, _ in chunk], answers, top_k)
@@ -80,14 +81,13 @@ def _read(
     faults: list[Fault],
     *,
     first: int,
+    read: ReadImage,
 ) -> list[npt.NDArray[np.uint8]]:
     """Return the images that can be read, and add a fault for each that cannot."""
     about, arrays = predictor.metadata, []
     for index, (filename, data) in enumerate(images, start=first):
         try:
-            arrays.append(
-                read_array(data, image_size=about.image_size, color_mode=about.color_mode, max_pixels=max_pixels)
-            )
+            arrays.append(read(data, image_size=about.image_size, color_mode=about.color_mode, max_pixels=max_pixels))
         except InvalidError as error:
             faults.append(Fault(f"/image/{index}", f"{filename}: {error.detail}"))
     return arrays

@@ -9,10 +9,15 @@ from sqlalchemy import select
 from core.clock import now
 from core.db.engine import Sessions, reading
 from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, PackRow
+from core.domain.datasets import DatasetStatus
 from core.storage.store import ObjectStore
 
 _KEYS_AT_ONCE = 500
-_NAMED = (DatasetRow.archive_key, DatasetRow.preview_key, PackRow.key, CheckpointRow.key, ArtifactRow.key)
+_NAMED = (
+    # A rejected archive is not kept: its row names what it was.
+    select(DatasetRow.archive_key).where(DatasetRow.status != DatasetStatus.REJECTED),
+    *map(select, (DatasetRow.preview_key, PackRow.key, CheckpointRow.key, ArtifactRow.key)),
+)
 
 
 def find_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) -> Iterator[str]:
@@ -26,8 +31,8 @@ def find_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) 
     for keys in _batches(old):
         named: set[str | None] = set()
         with reading(sessions) as connection:
-            for column in _NAMED:
-                named.update(connection.scalars(select(column).where(column.in_(keys))))
+            for query in _NAMED:
+                named.update(connection.scalars(query.where(query.selected_columns[0].in_(keys))))
         yield from (key for key in keys if key not in named)
 
 

@@ -14,6 +14,7 @@ from api.streams import Streams
 from core.db.engine import open_engine, open_sessions, transaction
 from core.db.rows import Row
 from core.inference.cache import ModelCache
+from core.inference.decoders import ImageDecoders
 from core.services import keys
 from core.settings import Settings
 from core.storage.memory import MemoryStore
@@ -39,6 +40,7 @@ def app(tmp_path):
             store=store,
             outbox=Outbox(NoQueue()),
             models=Models(store, ModelCache(1000)),
+            decoders=ImageDecoders(processes=1, memory_bytes=2**30, timeout_seconds=1),
             probes=Probes({"database": lambda: None, "redis": lambda: None, "store": lambda: None}),
             streams=Streams(1),
         )

@@ -263,13 +263,13 @@ def _v4_results_are_whole(history: History) -> Found:
 
 
 def _v5_rows_and_objects_agree(history: History) -> Found:
-    """No row points at a missing object, and no object is left that no row names."""
+    """No row points at a missing object, and no object is left that no row names; a rejected archive is not kept."""
     named = {
         row[column]: table
         for table, columns in _KEYS.items()
         for row in history.rows(table).values()
         for column in columns
-        if row[column] is not None
+        if row[column] is not None and row.get("status") != "rejected"
     }
     for key, table in named.items():
         if key not in history.objects:
@@ -288,7 +288,8 @@ def _v6_uploads_are_kept(history: History) -> Found:
         if upload.body["sha256"] != upload.sent_sha256:
             yield dataset_id, "was answered with another hash than that of the bytes sent"
         reads = history.answered("GET", f"/datasets/{dataset_id}/archive", 200)
-        if not reads:
+        is_rejected = history.rows("datasets").get((dataset_id,), {}).get("status") == "rejected"
+        if not reads and not is_rejected:
             yield dataset_id, "was accepted and never read back"
         if any(read.read_sha256 != upload.sent_sha256 for read in reads):
             yield dataset_id, "was read back as other bytes"

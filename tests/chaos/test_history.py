@@ -279,6 +279,15 @@ def test_an_upload_that_is_not_kept_is_found(spoil: Callable[[Answer], Answer]) 
     assert story.broken() == {"V6"}
 
 
+def test_a_rejected_archive_is_not_to_be_kept() -> None:
+    story = whole()
+    story.update("datasets", "ds", status="rejected")
+    assert story.broken() == {"V5"}
+    del story.objects["d"]
+    story.answers = [answer for answer in story.answers if answer.read_sha256 is None]
+    assert story.broken() == set()
+
+
 def test_a_failure_without_a_reason_is_found() -> None:
     story = begun()
     story.end(2, "failed", "failed", error=None)

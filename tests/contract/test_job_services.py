@@ -653,3 +653,14 @@ def test_garbage_is_what_no_row_names_and_nobody_works_on(sessions: Sessions, te
     assert collect_garbage(sessions, store, age_seconds=3600) == 0  # All of it is too young.
     assert collect_garbage(sessions, store, age_seconds=-1) == 2
     assert [one.key for one in store.list()] == [named]
+
+
+def test_a_rejected_archive_is_garbage_though_its_row_stays(sessions: Sessions, tenant: str) -> None:
+    dataset, store = _add_dataset(sessions, tenant, ready=False), MemoryStore()
+    with transaction(sessions) as session:
+        row = session.get_one(DatasetRow, dataset)
+        store.put(row.archive_key, io.BytesIO(b"x"))
+    assert collect_garbage(sessions, store, age_seconds=-1) == 0
+    with transaction(sessions) as session:
+        session.get_one(DatasetRow, dataset).status = "rejected"
+    assert collect_garbage(sessions, store, age_seconds=-1) == 1

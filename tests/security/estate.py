@@ -158,7 +158,8 @@ class Estate:
         return row[0], row[1], row[2] or 0, row[3] or 0
 
     def _api_processes(self) -> list[psutil.Process]:
-        return self.fortress.api.children()
+        """Return those that answer; what decodes pictures for them comes and goes, and is bounded by itself."""
+        return [child for child in self.fortress.api.children() if not _decodes(child)]
 
     def _make_key(self, tenant: str, scope: str) -> None:
         wanted = {"name": f"{tenant} {scope}", "scopes": [scope], "tenant": tenant}
@@ -223,6 +224,13 @@ def is_healthy(root: str, *, seconds: float = HEALTHY_SECONDS) -> bool:
     except httpx2.TransportError:
         return False
     return answer.status_code == 200 and time.monotonic() - began <= seconds
+
+
+def _decodes(process: psutil.Process) -> bool:
+    try:
+        return "core.inference.decoder" in process.cmdline()
+    except psutil.Error:  # it has just ended, as none that answers does
+        return True
 
 
 def make_picture() -> bytes:

@@ -17,6 +17,7 @@ from api.ports import Ports
 from api.queue import Outbox
 from api.readiness import Probes
 from api.streams import Streams
+from core.datasets.images import read_array
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, EpochRow, Row
 from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manifest
@@ -55,6 +56,13 @@ class RememberingSender:
 
     def depth(self, queue):
         return sum(message.queue == queue for message in self.sent)
+
+
+class InProcess:
+    """Decodes where it is asked to."""
+
+    def reader(self):
+        return read_array
 
 
 class Platform:
@@ -212,6 +220,7 @@ def ports(settings, sessions, store, sender):
         store=store,
         outbox=Outbox(sender),
         models=Models(store, ModelCache(settings.model_cache_bytes)),
+        decoders=InProcess(),
         probes=Probes({"database": lambda: None, "redis": lambda: None, "store": lambda: None}, timeout_seconds=0.2),
         streams=Streams(2),
     )

@@ -296,6 +296,12 @@ def test_the_archive_is_offered_for_download_under_a_name_of_ours(client):
     assert client.get(f"{location}/archive", headers={"Range": "bytes=0-1"}).data == b"PK"
 
 
+def test_a_rejected_archive_is_not_offered(client, platform):
+    dataset_id = platform.make_dataset(status=DatasetStatus.REJECTED, error={"code": "x", "detail": "y"})
+    response = client.get(f"{DATASETS}/{dataset_id}/archive")
+    assert (response.status_code, response.get_json()["code"]) == (409, "dataset_rejected")
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [(DatasetStatus.PROCESSING, "dataset_not_ready"), (DatasetStatus.REJECTED, "dataset_rejected")],

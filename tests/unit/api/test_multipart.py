@@ -97,3 +97,11 @@ def test_an_empty_part_may_end_where_its_headers_do(size):
     body = HEAD.removesuffix(b"\r\n") + b"\r\n--b\r\n" + HEAD.removeprefix(b"--b\r\n") + TAIL
     form = Form(Dripping(body, size), b"b", most_parts=2)
     assert [part.readall() for part in form.read_parts()] == [b"", b""]
+
+
+def test_a_part_is_read_in_one_go_from_wherever_it_is_at():
+    content = bytes(range(256)) * 9000
+    part = next(make_form(HEAD + content + TAIL).read_parts())
+    assert part.read(10) == content[:10]
+    assert part.readall() == content[10:]
+    assert part.readall() == b""

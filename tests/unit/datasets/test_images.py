@@ -101,15 +101,6 @@ def test_only_the_first_frame_counts(image_format):
     assert pixels[4, 4].tolist() == [255, 0, 0]
 
 
-def test_looping_tiff_directories_do_not_matter():
-    # A51: the second directory is the first again
-    data = bytearray(save(gradient(), "TIFF"))
-    start = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, start)[0]
-    struct.pack_into("<I", data, start + 2 + 12 * count, start)
-    assert look(bytes(data))[0] == "RGB"
-
-
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_truncated_images_are_refused(image_format, share):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from PIL import Image
 
-from core.datasets import process
 from core.datasets.packs import Pack, digest_of
 from core.datasets.process import run_build_pack, run_ingest
 from core.errors import DatasetRejectedError, UnavailableError
@@ -91,27 +91,26 @@ def test_it_may_be_started_from_many_threads_at_once(tmp_path, make_zip, dataset
 def test_the_process_has_no_secrets_and_its_limits_hold(tmp_path, monkeypatch, output, stand_in):
     monkeypatch.setenv("LENET_STORE_SECRET_KEY", "secret-of-the-store")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-cloud")
-    seen = tmp_path / "seen.json"
-    stand_in(f"""
+    stand_in("""
 import json, os, resource, sys
 from core.datasets import decoder
 from core.datasets.limits import ArchiveLimits
 request = json.loads(sys.stdin.readline())
-decoder._limit_process(request, ArchiveLimits(**request["limits"]))
-names = ("AS", "FSIZE", "NOFILE", "CORE")
-seen = {{name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[0] for name in names}}
-seen |= {{"nice": os.nice(0), "environment": dict(os.environ), "session": os.getsid(0) == os.getpid()}}
-open({str(seen)!r}, "w").write(json.dumps(seen))
-print(json.dumps({{"digest": "x"}}), flush=True)
+print(json.dumps({"unconfined": decoder._confine(request, ArchiveLimits(**request["limits"]))}), flush=True)
+names = ("AS", "FSIZE", "NOFILE", "CPU", "CORE")
+seen = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[0] for name in names}
+seen |= {"nice": os.nice(0), "environment": dict(os.environ), "session": os.getsid(0) == os.getpid()}
+open(request["output"] + "/seen", "w").write(json.dumps(seen))
+print(json.dumps({"digest": "x"}), flush=True)
 sys.stdin.read()
 """)
-    settings = Settings(archive_max_bytes=2**30, decode_memory_bytes=2**31, worker_nice=7)
+    settings = Settings(archive_max_bytes=2**30, decode_memory_bytes=2**31, worker_nice=7, decode_total_seconds=99)
     run_build_pack(output / "none.zip", output, image_size=8, color_mode="rgb", settings=settings)
-    about = json.loads(seen.read_text())
+    about = json.loads((output / "seen").read_text())
     assert about["AS"] == 2**31
     assert about["FSIZE"] == 5 * 2**30
-    assert (about["NOFILE"], about["CORE"]) == (256, 0)
-    assert about["nice"] == os.nice(0) + 7
+    assert (about["NOFILE"], about["CPU"], about["CORE"]) == (256, 99, 0)
+    assert about["nice"] == min(19, os.nice(0) + 7)
     assert about["session"]
     assert "secret" not in json.dumps(about["environment"])
 
@@ -227,5 +226,25 @@ def test_decoding_ends_when_its_caller_is_killed(make_zip, output, image_bytes):
     assert all(is_gone(member.pid) for member in family)
 
 
-def test_only_named_variables_are_handed_on():
-    assert not any(name.startswith("LENET_") for name in process._KEPT_VARIABLES)
+def test_decoding_that_goes_on_and_on_is_ended(output, stand_in):
+    stand_in("""
+import json, time
+while True:
+    print(json.dumps({"progress": 0.5}), flush=True)
+    time.sleep(0.1)
+""")
+    with pytest.raises(DatasetRejectedError, match="more than 1 seconds") as error:
+        run_ingest(output / "none.zip", output, settings=Settings(decode_total_seconds=1.0))
+    assert error.value.code == "decoding_too_long"
+
+
+def test_what_a_machine_does_not_allow_is_logged_once_and_stops_nothing(output, stand_in):
+    stand_in("""
+import json
+print(json.dumps({"unconfined": {"few files": "not on this machine"}}), flush=True)
+print(json.dumps({"digest": "x"}), flush=True)
+""")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            run_build_pack(output, output, image_size=8, color_mode="rgb", settings=Settings())
+    assert [(line["lacks"], line["reason"]) for line in lines] == [("few files", "not on this machine")]

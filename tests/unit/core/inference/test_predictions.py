@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from core.datasets.images import read_array
 from core.errors import InvalidError
 from core.inference import predictions as module
 from core.inference.predictions import predict_images
@@ -17,7 +18,7 @@ def predictor(model):
 
 
 def test_an_answer_has_the_contracts_shape(predictor, make_image):
-    (prediction,) = predict_images(predictor, [("a.png", make_image())], top_k=2, max_pixels=LIMIT)
+    (prediction,) = predict_images(predictor, [("a.png", make_image())], top_k=2, max_pixels=LIMIT, read=read_array)
     answer = prediction.model_dump()
     assert list(answer) == ["filename", "class", "class_index", "confidence", "top"]
     assert answer["filename"] == "a.png"
@@ -29,8 +30,8 @@ def test_an_answer_has_the_contracts_shape(predictor, make_image):
 def test_answers_come_in_the_order_sent(predictor, make_image, monkeypatch):
     monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 2)
     sent = [(f"{seed}.png", make_image(seed)) for seed in range(5)]
-    together = predict_images(predictor, sent, top_k=3, max_pixels=LIMIT)
-    alone = [predict_images(predictor, [image], top_k=3, max_pixels=LIMIT)[0] for image in sent]
+    together = predict_images(predictor, sent, top_k=3, max_pixels=LIMIT, read=read_array)
+    alone = [predict_images(predictor, [image], top_k=3, max_pixels=LIMIT, read=read_array)[0] for image in sent]
     assert [answer.filename for answer in together] == [filename for filename, _ in sent]
     for one, other in zip(together, alone, strict=True):
         assert one.class_name == other.class_name
@@ -46,11 +47,11 @@ def test_images_of_any_size_and_mode_are_taken(make_model, make_image):
     ]
     for color_mode in ("grayscale", "rgb"):
         predictor = Predictor(make_model(color_mode=color_mode))
-        assert len(predict_images(predictor, sent, top_k=1, max_pixels=LIMIT)) == 4
+        assert len(predict_images(predictor, sent, top_k=1, max_pixels=LIMIT, read=read_array)) == 4
 
 
 def test_more_ranks_than_classes_are_all_classes(predictor, make_image):
-    (prediction,) = predict_images(predictor, [("a", make_image())], top_k=50, max_pixels=LIMIT)
+    (prediction,) = predict_images(predictor, [("a", make_image())], top_k=50, max_pixels=LIMIT, read=read_array)
     assert {ranked.class_name for ranked in prediction.top} == set(predictor.classes)
     assert sum(ranked.probability for ranked in prediction.top) == pytest.approx(1)
 
@@ -65,14 +66,14 @@ def test_every_bad_image_is_named(predictor, make_image, monkeypatch):
         ("empty.png", b""),
     ]
     with pytest.raises(InvalidError) as caught:
-        predict_images(predictor, sent, top_k=1, max_pixels=LIMIT)
+        predict_images(predictor, sent, top_k=1, max_pixels=LIMIT, read=read_array)
     faults = caught.value.faults
     assert [fault.pointer for fault in faults] == ["/image/1", "/image/3", "/image/4"]
     assert [fault.detail.split(":")[0] for fault in faults] == ["text.png", "large.png", "empty.png"]
 
 
 def test_no_images_give_no_answers(predictor):
-    assert predict_images(predictor, [], top_k=1, max_pixels=LIMIT) == []
+    assert predict_images(predictor, [], top_k=1, max_pixels=LIMIT, read=read_array) == []
 
 
 def test_prediction_loads_no_torch():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from core.datasets.images import read_array
 from core.datasets.packs import Pack
 from core.domain.architectures import ARCHITECTURES, layers
 from core.domain.exports import ModelMetadata
@@ -128,7 +129,7 @@ def test_predictions_on_image_files_equal_the_trainers_own(run, read_weights, ma
     expected = torch.from_numpy(answers(net, pixels)).softmax(dim=1).numpy()
 
     sent = [(f"{index}.png", encode(image)) for index, image in enumerate(pixels)]
-    predictions = predict_images(Predictor.open(files["model.onnx"]), sent, top_k=3, max_pixels=10_000)
+    predictions = predict_images(Predictor.open(files["model.onnx"]), sent, top_k=3, max_pixels=10_000, read=read_array)
     assert [prediction.filename for prediction in predictions] == [name for name, _ in sent]
     for prediction, row in zip(predictions, expected, strict=True):
         shares = {ranked.class_name: ranked.probability for ranked in prediction.top}

@@ -1,0 +1,72 @@
+"""The program that decodes the images of predictions: ``python -m core.inference.decoder``.
+
+Whoever starts it (`core.inference.decoders`) gives it a socket as standard input, over which it is asked for one image
+after the other, and answers. It confines itself before it reads a byte of any.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import warnings
+
+from core.datasets.images import read_array
+from core.errors import InvalidError
+from core.inference.frames import (
+    ANSWER_HEAD,
+    CHANNELS,
+    PIXELS,
+    READY,
+    REFUSAL,
+    REQUEST_HEAD,
+    Answer,
+    Request,
+    read_exactly,
+)
+from core.sandbox.bounds import Bounds, allow_cpu
+from core.sandbox.confinement import Reach, confine
+
+_SOCKET = 0
+_OPEN_FILES = 32
+
+
+def main() -> None:
+    """Answer until the other end closes."""
+    parser = argparse.ArgumentParser(prog="python -m core.inference.decoder", description=__doc__)
+    parser.add_argument("--memory-bytes", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # Pillow warns of oddities in files; what matters comes as an error
+    bounds = Bounds(memory_bytes=given.memory_bytes, file_bytes=0, open_files=_OPEN_FILES)
+    missing = confine(bounds, Reach(), parent=given.parent, may_fork=False)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _send(Answer(READY, json.dumps(missing).encode()))
+        while True:
+            _send(_answer(Request(*REQUEST_HEAD.unpack(_read(REQUEST_HEAD.size)))))
+
+
+def _answer(request: Request) -> Answer:
+    data = _read(request.file_bytes)
+    allow_cpu(request.cpu_seconds)
+    mode = CHANNELS[request.channels]
+    try:
+        pixels = read_array(data, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
+    except InvalidError as error:
+        return Answer(REFUSAL, json.dumps({"code": error.code, "detail": error.detail}).encode())
+    return Answer(PIXELS, pixels.tobytes())
+
+
+def _read(count: int) -> bytes:
+    return read_exactly(lambda most: os.read(_SOCKET, most), count)
+
+
+def _send(answer: Answer) -> None:
+    data = ANSWER_HEAD.pack(answer.kind, len(answer.content)) + answer.content
+    while data:
+        data = data[os.write(_SOCKET, data) :]
+
+
+if __name__ == "__main__":
+    main()

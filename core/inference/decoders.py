@@ -1,0 +1,226 @@
+"""Decoding the images of predictions in processes of their own: hostile images meet these, not the API.
+
+The API's process holds the keys to database and store, and the requests of everybody: an image that ends or takes over
+its decoder must reach neither. Each process (`core.inference.decoder`) is confined by `core.sandbox` and decodes one
+image at a time; whoever asks next may get another. One that dies, or takes too long, is replaced.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from core.domain.datasets import ColorMode
+from core.errors import InvalidError, UnavailableError
+from core.inference.frames import ANSWER_HEAD, CHANNELS, PIXELS, REFUSAL, REQUEST_HEAD, Answer, Request, read_exactly
+from core.sandbox.confinement import bare_environment
+from core.sandbox.notes import note_unconfined
+
+_START_SECONDS = 30.0
+_MOST_REFUSAL_BYTES = 2**14
+_MOST_IMAGES = 10_000
+_CHANNELS_OF = {mode: channels for channels, mode in CHANNELS.items()}
+_CODES = frozenset({"unreadable_image", "image_too_large"})
+
+
+class ReadImage(Protocol):
+    """Brings an image file into a network's form, as `core.datasets.images.read_array` does."""
+
+    def __call__(
+        self, data: bytes, *, image_size: int, color_mode: ColorMode, max_pixels: int
+    ) -> npt.NDArray[np.uint8]:
+        """Return uint8 ``(image_size, image_size, channels)``; raises `InvalidError`."""
+
+
+class ImageDecoders:
+    """Processes that decode images, started as they are needed, and kept.
+
+    Args:
+        processes: Most processes.
+        memory_bytes: Address space of each.
+        timeout_seconds: Longest time that the images of one `reader` take together, waiting included.
+    """
+
+    def __init__(self, *, processes: int, memory_bytes: int, timeout_seconds: float) -> None:
+        self._memory_bytes = memory_bytes
+        self._timeout_seconds = timeout_seconds
+        self._free = threading.Semaphore(processes)
+        self._idle: list[_Decoder] = []
+        self._lock = threading.Lock()
+        # To the kernel, the parent that a decoder ends with is the thread that has started it: one that stays.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
+
+    def reader(self) -> ReadImage:
+        """Return what reads the images of one request; its time begins now.
+
+        It raises what `core.datasets.images.read_array` does, `InvalidError` too for an image that ends the decoder
+        (``unreadable_image``) or takes too long (``decoding_too_long``), and `UnavailableError` where no decoder is
+        free for so long.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+
+        def read(data: bytes, *, image_size: int, color_mode: ColorMode, max_pixels: int) -> npt.NDArray[np.uint8]:
+            return self._read(data, image_size, _CHANNELS_OF[color_mode], max_pixels, deadline)
+
+        return read
+
+    def start_ahead(self) -> None:
+        """Have a process started in the background, so that the first image waits for none."""
+        self._starter.submit(self._start_idle)
+
+    def _start_idle(self) -> None:
+        if not self._free.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(EOFError, OSError):  # whoever needs one tries again, and hears of it
+                decoder = _Decoder(self._memory_bytes)
+                with self._lock:
+                    self._idle.append(decoder)
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """End all processes; nobody decodes any more."""
+        self._starter.shutdown()
+        with self._lock:
+            ended, self._idle = self._idle, []
+        for decoder in ended:
+            decoder.end()
+
+    def _read(
+        self, data: bytes, image_size: int, channels: int, max_pixels: int, deadline: float
+    ) -> npt.NDArray[np.uint8]:
+        # A process may have ended while it was idle; the second is new, so it is the image that ends it.
+        for is_new in (False, True):
+            try:
+                with self._borrowed(deadline, is_new=is_new) as decoder:
+                    seconds = deadline - time.monotonic()
+                    request = Request(len(data), image_size, channels, max_pixels, max(0.0, seconds))
+                    found = decoder.ask(request, data, deadline)
+            except TimeoutError as error:
+                raise _too_long(self._timeout_seconds) from error
+            except (EOFError, OSError):
+                continue
+            if isinstance(found, InvalidError):
+                raise found
+            return found
+        raise InvalidError("The image cannot be read: it ends the decoder.", code="unreadable_image")
+
+    @contextmanager
+    def _borrowed(self, deadline: float, *, is_new: bool = False) -> Iterator["_Decoder"]:
+        """Yield a process that is nobody else's; one that something was wrong with is ended afterwards."""
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise UnavailableError("All decoders are busy.", code="decoders_busy")
+        decoder = None
+        try:
+            decoder = self._take(is_new=is_new)
+            yield decoder
+            if decoder.images_left:
+                with self._lock:
+                    self._idle.append(decoder)
+                decoder = None
+        finally:
+            if decoder is not None:
+                decoder.end()
+            self._free.release()
+
+    def _take(self, *, is_new: bool) -> "_Decoder":
+        with self._lock:
+            if self._idle and not is_new:
+                return self._idle.pop()
+        try:
+            return self._starter.submit(_Decoder, self._memory_bytes).result()
+        except (EOFError, OSError) as error:
+            raise UnavailableError("No decoder can be started.", code="decoder_unavailable") from error
+
+
+class _Decoder:
+    """One process. Raises `OSError` or `EOFError` once it is gone, `TimeoutError` where it does not answer."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.images_left = _MOST_IMAGES
+        try:
+            with theirs:
+                self._process = _start(theirs, memory_bytes)
+            ready = self._receive(time.monotonic() + _START_SECONDS, most_bytes=_MOST_REFUSAL_BYTES)
+            note_unconfined("decoding for predictions", json.loads(ready.content))
+        except BaseException:
+            self.end()
+            raise
+
+    def ask(self, request: Request, data: bytes, deadline: float) -> npt.NDArray[np.uint8] | InvalidError:
+        """Send an image and return its pixels, or why there are none."""
+        self.images_left -= 1
+        self._wait_until(deadline)
+        self._socket.sendall(REQUEST_HEAD.pack(*request))
+        self._socket.sendall(data)
+        most_bytes = max(_MOST_REFUSAL_BYTES, request.image_size**2 * request.channels)
+        return _parse(self._receive(deadline, most_bytes=most_bytes), request)
+
+    def _receive(self, deadline: float, *, most_bytes: int) -> Answer:
+        def receive(most: int) -> bytes:
+            self._wait_until(deadline)
+            return self._socket.recv(most)
+
+        kind, length = ANSWER_HEAD.unpack(read_exactly(receive, ANSWER_HEAD.size))
+        if length > most_bytes:
+            raise EOFError("the decoder speaks out of turn")
+        return Answer(kind, read_exactly(receive, length))
+
+    def _wait_until(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def end(self) -> None:
+        """Kill the process."""
+        self._socket.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _start(theirs: socket.socket, memory_bytes: int) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-m", "core.inference.decoder"]
+    return subprocess.Popen(  # noqa: S603 - a program of our own
+        [*program, "--memory-bytes", str(memory_bytes), "--parent", str(os.getpid())],
+        stdin=theirs.fileno(),
+        stdout=subprocess.DEVNULL,
+        env=bare_environment(),
+        start_new_session=True,
+    )
+
+
+def _parse(answer: Answer, request: Request) -> npt.NDArray[np.uint8] | InvalidError:
+    """Return what an answer says; raises `EOFError` where no sound decoder would say it."""
+    shape = (request.image_size, request.image_size, request.channels)
+    if answer.kind == PIXELS and len(answer.content) == request.image_size**2 * request.channels:
+        return np.frombuffer(answer.content, np.uint8).reshape(shape)
+    try:
+        told = json.loads(answer.content) if answer.kind == REFUSAL else {}
+        code, detail = told["code"], told["detail"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise EOFError("the decoder speaks out of turn") from error
+    if code not in _CODES or not isinstance(detail, str):
+        raise EOFError("the decoder speaks out of turn")
+    return InvalidError(detail, code=code)
+
+
+def _too_long(seconds: float) -> InvalidError:
+    return InvalidError(
+        f"Reading the images up to this one takes more than {seconds:g} seconds.", code="decoding_too_long"
+    )

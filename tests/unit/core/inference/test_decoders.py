@@ -1,0 +1,246 @@
+import io
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from core.datasets.images import read_array
+from core.errors import InvalidError, UnavailableError
+from core.inference.decoders import ImageDecoders
+
+ROOT = Path(__file__).parents[4]
+WANTED = {"image_size": 28, "color_mode": "rgb", "max_pixels": 100_000}
+
+
+@pytest.fixture
+def make_decoders():
+    """Return a function that makes decoders, which are ended with the test."""
+    made = []
+
+    def make(*, processes=1, timeout_seconds=60.0):
+        made.append(ImageDecoders(processes=processes, memory_bytes=2**30, timeout_seconds=timeout_seconds))
+        return made[-1]
+
+    yield make
+    for decoders in made:
+        decoders.close()
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Return a function that has another program run in the decoder's place; it has said that it is ready."""
+    popen = subprocess.Popen
+    hello = "import os, time\nos.write(0, b'\\2\\0\\0\\0\\2{}')\n"
+
+    def replace(code):
+        def start(_command, **options):
+            return popen([sys.executable, "-c", hello + code], **options)
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+
+    return replace
+
+
+def children():
+    return [one for one in psutil.Process().children() if "core.inference.decoder" in one.cmdline()]
+
+
+def encode(pixels, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("color_mode", ["grayscale", "rgb"])
+def test_pixels_are_those_of_the_training_to_the_bit(color_mode, make_decoders):
+    draw, read = np.random.default_rng(0), make_decoders().reader()
+    wanted = WANTED | {"color_mode": color_mode}
+    for size, kind in (((28, 28), "PNG"), ((300, 200, 3), "JPEG"), ((90, 90, 4), "WEBP"), ((5, 9, 3), "TIFF")):
+        data = encode(draw.integers(0, 256, size, np.uint8), kind)
+        np.testing.assert_array_equal(read(data, **wanted), read_array(data, **wanted))
+
+
+def test_refusals_are_those_of_the_reader_and_cost_no_process(make_decoders):
+    read = make_decoders().reader()
+    for data, code in ((b"no image", "unreadable_image"), (encode(np.zeros((400, 400), np.uint8)), "image_too_large")):
+        with pytest.raises(InvalidError) as there:
+            read(data, **WANTED)
+        with pytest.raises(InvalidError) as here:
+            read_array(data, **WANTED)
+        assert (there.value.code, there.value.detail) == (here.value.code, here.value.detail)
+        assert there.value.code == code
+    assert len(children()) == 1
+
+
+def test_a_process_is_kept_for_the_next_image(make_decoders):
+    decoders, data = make_decoders(processes=3), encode(np.zeros((28, 28), np.uint8))
+    for _ in range(3):
+        decoders.reader()(data, **WANTED)
+    assert len(children()) == 1
+
+
+def test_one_can_be_started_ahead(make_decoders):
+    decoders = make_decoders()
+    decoders.start_ahead()
+    deadline = time.monotonic() + 30
+    while not decoders._idle and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (child,) = children()
+    decoders.reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED)
+    assert [one.pid for one in children()] == [child.pid]
+
+
+def test_a_process_that_died_while_it_was_idle_costs_nobody_an_image(make_decoders):
+    read, data = make_decoders().reader(), encode(np.zeros((28, 28), np.uint8))
+    read(data, **WANTED)
+    for child in children():
+        child.send_signal(signal.SIGKILL)
+        child.wait(5)
+    assert read(data, **WANTED).shape == (28, 28, 3)
+
+
+def test_an_image_that_ends_its_decoder_is_refused_and_the_next_is_read(make_decoders):
+    # A55
+    decoders = make_decoders()
+    with pytest.MonkeyPatch.context() as patch:
+        popen = subprocess.Popen
+        code = "import os\nos.write(0, b'\\2\\0\\0\\0\\2{}')\nos.read(0, 9)\nos.abort()"
+        patch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options))
+        with pytest.raises(InvalidError, match="ends the decoder") as caught:
+            decoders.reader()(b"x", **WANTED)
+    assert caught.value.code == "unreadable_image"
+    assert decoders.reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED).shape == (28, 28, 3)
+
+
+def test_images_that_take_too_long_are_refused_and_their_decoder_is_ended(make_decoders, stand_in):
+    stand_in("time.sleep(60)")
+    decoders = make_decoders(timeout_seconds=1.5)
+    begun = time.monotonic()
+    with pytest.raises(InvalidError, match=r"more than 1\.5 seconds") as caught:
+        decoders.reader()(bytes(2**21), **WANTED)
+    assert caught.value.code == "decoding_too_long"
+    assert time.monotonic() - begun < 10
+    assert decoders._idle == []
+
+
+def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
+    answer = 'b\'\\1\\0\\0\\0\\x2c\' + b\'{"code": "unreadable_image", "detail": "no"}\''
+    stand_in(f"while os.read(0, 65536):\n    time.sleep(0.4)\n    os.write(0, {answer})")
+    read, seen = make_decoders(timeout_seconds=1.5).reader(), []
+    for _ in range(20):
+        with pytest.raises(InvalidError) as caught:
+            read(b"x", **WANTED)
+        seen.append(caught.value.code)
+    assert seen[0] == "unreadable_image"
+    assert seen[-1] == "decoding_too_long"
+
+
+def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders, stand_in):
+    stand_in("time.sleep(60)")
+    decoders = make_decoders(timeout_seconds=2)
+
+    def hold_the_only_one():
+        with pytest.raises(InvalidError):
+            decoders.reader()(b"x", **WANTED)
+
+    first = threading.Thread(target=hold_the_only_one)
+    first.start()
+    time.sleep(0.3)
+    decoders._timeout_seconds = 0.2
+    with pytest.raises(UnavailableError) as caught:
+        decoders.reader()(b"x", **WANTED)
+    assert caught.value.code == "decoders_busy"
+    first.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "b'\\0\\0\\0\\0\\1x'",  # too few pixels
+        "b'\\0\\xff\\xff\\xff\\xff'",  # more than was asked for
+        "b'\\1\\0\\0\\0\\2{}'",  # a refusal without a reason
+        "b'\\1\\0\\0\\0\\2[]'",
+        "b'\\1\\0\\0\\0\\1x'",
+        "b'\\7\\0\\0\\0\\0'",
+        'b\'\\1\\0\\0\\0\\x1e\' + b\'{"code": "evil", "detail": 1}\'',
+        "b'\\0'",
+    ],
+)
+def test_a_decoder_that_speaks_out_of_turn_is_not_believed(answer, make_decoders, stand_in):
+    stand_in(f"os.read(0, 65536)\nos.write(0, {answer})")
+    with pytest.raises(InvalidError, match="ends the decoder"):
+        make_decoders().reader()(b"x", **WANTED)
+
+
+def test_a_machine_that_can_start_none_is_not_the_images_fault(make_decoders, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(UnavailableError) as caught:
+        make_decoders().reader()(b"x", **WANTED)
+    assert caught.value.code == "decoder_unavailable"
+
+
+def test_requests_of_many_threads_share_the_processes(make_decoders):
+    decoders, draw = make_decoders(processes=2), np.random.default_rng(1)
+    files = [encode(draw.integers(0, 256, (28, 28, 3), np.uint8)) for _ in range(8)]
+    found = {}
+
+    def read(number):
+        found[number] = decoders.reader()(files[number], **WANTED)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(children()) <= 2
+    for number, pixels in found.items():
+        np.testing.assert_array_equal(pixels, read_array(files[number], **WANTED))
+    assert len(found) == 8
+
+
+def test_a_decoder_holds_no_secret_and_little_else(make_decoders, monkeypatch):
+    monkeypatch.setenv("LENET_API_KEY", "secret-of-the-platform")
+    make_decoders().reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED)
+    (child,) = children()
+    assert not any("secret" in text for text in child.environ().values())
+    limits = Path(f"/proc/{child.pid}/limits").read_text()
+    assert f"Max address space         {2**30}" in limits
+    assert "Max file size             0 " in limits
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    assert "NoNewPrivs:\t1\n" in status
+    assert "Seccomp:\t2\n" in status
+    assert Path(f"/proc/{child.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+
+
+_PARENT = """
+import sys, time
+from core.inference.decoders import ImageDecoders
+decoders = ImageDecoders(processes=1, memory_bytes=2**30, timeout_seconds=30)
+try:
+    decoders.reader()(b"x", image_size=8, color_mode="rgb", max_pixels=100)
+except ValueError:
+    pass
+except Exception as error:
+    print(type(error).__name__, flush=True)
+time.sleep(60)
+"""
+
+
+def test_decoders_end_with_whoever_started_them():
+    with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout.readline() == b"InvalidError\n"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert family
+        parent.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
