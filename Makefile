@@ -13,7 +13,7 @@ PYTEST_OPTIONS ?= -n auto --dist loadfile
 TABLES_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all faults chaos mutations check format reference lock bench tables clean
+.PHONY: help setup demo up migrate test test-all faults security chaos mutations check format reference lock bench tables clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-all: setup ## Run every test but for the fault suite's long part
 
 faults: setup ## Kill, freeze and poison a real platform, and check that nothing is lost (minutes)
 	@$(RUN) pytest tests/chaos -m "chaos and not long" $(PYTEST_OPTIONS)
+
+security: setup ## Attack a real platform in every way of docs/explanation/security.md (minutes)
+	@$(RUN) pytest tests/security $(PYTEST_OPTIONS)
 
 chaos: setup ## Hurt a platform at random for MINUTES=30 on each database in turn (SEED=...: the same faults again)
 	@CHAOS_MINUTES=$(or $(MINUTES),30) CHAOS_SEED=$(SEED) $(RUN) pytest tests/chaos/test_schedule.py -s -k random
