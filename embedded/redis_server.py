@@ -12,11 +12,12 @@ from embedded.processes import Program
 
 CONFIGURATION_NAME = "redis.conf"
 USER = "lenet"
-# All that wake-ups and limits of rates need: no scripts, no configuration, no emptying, no other keys, no channels.
-# `deploy/redis.acl` gives the same; a test compares them.
+# All that wake-ups need, and in parentheses what the counters of requests do: no scripts, no configuration, no
+# emptying, no other keys, no channels. `deploy/redis.conf` gives the same; a test compares them.
 RIGHTS = (
     "resetkeys ~cpu* ~gpu* ~numpy* ~ingest* ~_kombu.binding* resetchannels "
-    "-@all +ping +select +client|setinfo +client|setname +multi +exec +llen +lpush +brpop +sadd"
+    "-@all +ping +select +client|setinfo +client|setname +multi +exec +llen +lpush +brpop +sadd "
+    "(~requests/* ~guesses/* ~refusals/* +set +incrby +get +pttl)"
 )
 # A wake-up has less than a kibibyte; one mebibyte is the least bound that Redis takes.
 LONGEST_VALUE = "1mb"

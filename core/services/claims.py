@@ -43,6 +43,7 @@ class Checkpoint:
     sha256: str
     epoch: int
     batch: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:
         .where(CheckpointRow.job_id == job_id)
         .order_by(CheckpointRow.epoch.desc(), CheckpointRow.batch.desc(), CheckpointRow.attempt.desc())
     )
-    return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch) for row in rows)
+    return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch, row.size_bytes) for row in rows)
 
 
 def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:

@@ -39,8 +39,9 @@ def guarded_redis(form: str, folder: Path, *, start: Start, port: int) -> Iterat
     text = (
         redis_server.configuration(port, password)
         if form == "embedded"
-        else f"bind 127.0.0.1\nport {port}\n{_filled_in(password, folder)}"
+        else f"bind 127.0.0.1\nport {port}\n{_filled_in(password)}"
     )
+    text = re.sub(r"^dir .*$", f"dir {folder}", text, flags=re.MULTILINE)
     path = folder / "redis.conf"
     path.write_text(f"{text}\nuser tests on >{admins} ~* &* +@all\n")
     admin = Redis(port=port, username="tests", password=admins, decode_responses=True)
@@ -49,9 +50,8 @@ def guarded_redis(form: str, folder: Path, *, start: Start, port: int) -> Iterat
         admin.close()
 
 
-def _filled_in(password: str, folder: Path) -> str:
-    text = PRODUCTION.read_text().replace("PASSWORD_SHA256", hashlib.sha256(password.encode()).hexdigest())
-    return re.sub(r"^dir .*$", f"dir {folder}", text, flags=re.MULTILINE)
+def _filled_in(password: str) -> str:
+    return PRODUCTION.read_text().replace("PASSWORD_SHA256", hashlib.sha256(password.encode()).hexdigest())
 
 
 def _answers(admin: Redis) -> bool:

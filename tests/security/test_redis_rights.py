@@ -27,6 +27,9 @@ FORBIDDEN = [
     ("SCAN", "0"),
     ("DEL", "cpu"),
     ("SET", "cpu", "1"),
+    ("GET", "cpu"),
+    ("SET", "celery", "1"),
+    ("LPUSH", "requests/x", "1"),
     ("RENAME", "cpu", "gpu"),
     ("EXPIRE", "cpu", "1"),
     ("LRANGE", "cpu", "0", "-1"),
@@ -87,6 +90,16 @@ def test_a75_a_wake_up_goes_through_and_nothing_of_it_is_refused(server):
     sender.send(WakeUp(TRAIN, CPU_QUEUE, "job_0"))
     assert sender.depth(CPU_QUEUE) == 1
     assert server.denied() == []
+
+
+@pytest.mark.parametrize("kind", ["requests", "guesses", "refusals"])
+def test_a75_requests_can_be_counted(own, kind):
+    with own.pipeline(transaction=True) as pipeline:
+        pipeline.set(f"{kind}/x/60/1/minute", 0, ex=60, nx=True)
+        pipeline.incrby(f"{kind}/x/60/1/minute", 3)
+        assert pipeline.execute() == [True, 3]
+    assert own.get(f"{kind}/x/60/1/minute") == b"3"
+    assert 0 < own.pttl(f"{kind}/x/60/1/minute") <= 60_000
 
 
 def test_a72_fifty_megabytes_are_refused_before_they_are_kept(server, own):
