@@ -1,5 +1,10 @@
-"""Bytes from the store to a client: whole, a range, or only word that they have not changed."""
+"""Bytes from the store to a client: whole, a range, or only word that they have not changed.
 
+They are compared with the hash that was recorded when they were stored. A file of usual size is read once for that
+before its first byte is sent; the last bytes of a longer one are held back until the rest has been compared.
+"""
+
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +16,7 @@ from werkzeug.exceptions import PreconditionFailed, RequestedRangeNotSatisfiable
 from werkzeug.http import is_resource_modified, parse_etags
 
 from api.models import StoredFile
+from core.errors import IntegrityError
 from core.storage.store import ObjectStore
 
 MEDIA_TYPES = (
@@ -25,6 +31,8 @@ MEDIA_TYPES = (
 """What a file may be called on its way out: nothing that a browser would run. Whatever else it is goes as the first."""
 
 _CHUNK_BYTES = 2**16
+# So many bytes are read and hashed in a fraction of a second.
+_FIRST_CHECKED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ def send(store: ObjectStore, download: Download) -> Response:
 
     Raises:
         ObjectNotFoundError: The store does not have it.
+        IntegrityError: The store has other bytes than were recorded. Of a file that is too long to be compared first, a
+            download of the whole breaks off before its end instead.
         RequestedRangeNotSatisfiable: The range is past the end, or there are several.
     """
     file, headers = download.file, _headers(download)
@@ -53,7 +63,7 @@ def send(store: ObjectStore, download: Download) -> Response:
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size_bytes}"
-    return _stream(store, file.key, start, end, status=206 if wanted else 200, headers=headers)
+    return _stream(store, file, start, end, status=206 if wanted else 200, headers=headers)
 
 
 def _headers(download: Download) -> Headers:
@@ -82,17 +92,34 @@ def _wanted_range(file: StoredFile) -> tuple[int, int] | None:
     return found[0], found[1]
 
 
-def _stream(store: ObjectStore, key: str, start: int, end: int, *, status: int, headers: Headers) -> Response:
+def _stream(store: ObjectStore, file: StoredFile, start: int, end: int, *, status: int, headers: Headers) -> Response:
     if request.method == "HEAD":
-        store.stat(key)
+        store.stat(file.key)
         return Response(status=status, headers=headers)
+    if file.size_bytes <= _FIRST_CHECKED_BYTES:
+        _compare(store, file)
     with ExitStack() as stack:
-        source = stack.enter_context(store.open(key, offset=start, length=end - start))
-        response = Response(_pieces(source), status=status, headers=headers)
+        source = stack.enter_context(store.open(file.key, offset=start, length=end - start))
+        is_whole = (start, end) == (0, file.size_bytes)
+        response = Response(_pieces(source, file.sha256 if is_whole else None), status=status, headers=headers)
         response.call_on_close(stack.pop_all().close)
     return response
 
 
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
+def _compare(store: ObjectStore, file: StoredFile) -> None:
+    with store.open(file.key, length=file.size_bytes + 1) as source:
+        for _ in _pieces(source, file.sha256):
+            pass
+
+
+def _pieces(source: BinaryIO, sha256: str | None) -> Iterator[bytes]:
+    """Yield what ``source`` holds, the last piece only where the hash of all is ``sha256``."""
+    digest, held = hashlib.sha256(), b""
     while piece := source.read(_CHUNK_BYTES):
-        yield piece
+        digest.update(piece)
+        if held:
+            yield held
+        held = piece
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise IntegrityError("The stored file is not the one that was recorded.")
+    yield held

@@ -2,11 +2,31 @@
 
 import logging
 import sys
+from collections.abc import Collection
 from contextlib import AbstractContextManager
+from typing import Any
 
 import structlog
 
 from core.settings import Settings
+
+# So short a word may stand in a line by chance.
+_SHORTEST_SECRET = 8
+_HIDDEN = "[hidden]"
+
+
+class _Discreet(structlog.stdlib.ProcessorFormatter):
+    """A formatter whose lines hold none of our secrets, whatever a library's error repeats of its arguments."""
+
+    def __init__(self, secrets: Collection[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._secrets = sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        for secret in self._secrets:
+            line = line.replace(secret, _HIDDEN)
+        return line
 
 
 def configure(settings: Settings) -> None:
@@ -32,7 +52,8 @@ def configure(settings: Settings) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter = _Discreet(
+        settings.secrets,
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -6,9 +6,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.domain.credentials import is_well_known, read_secrets
 from core.domain.quotas import NO_LIMITS, QUOTAS, Limits
 
 ENVIRONMENT_PREFIX = "LENET_"
@@ -35,7 +36,9 @@ def _cores() -> int:
 class Settings(BaseSettings):
     """Settings read from variables that begin with ``LENET_``; each default is the embedded mode's."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     data_dir: Annotated[Path, Field(description="Folder of everything that the embedded mode keeps.")] = Path("data")
     database_url: Annotated[
@@ -166,6 +169,20 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="Least level that is logged.")
     ] = "info"
     test_data: Annotated[Path | None, Field(description="Folder of real images for tests and benchmarks.")] = None
+
+    @field_validator("database_url", "redis_url", "store_secret_key", "api_key")
+    @classmethod
+    def _refuse_what_everybody_knows(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(map(is_well_known, read_secrets(value.get_secret_value()))):
+            raise ValueError("it has a default that everybody knows for a secret; choose another")
+        return value
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """Return every word of the settings that must never be shown."""
+        holders = (self.database_url, self.redis_url, self.store_url, self.store_secret_key, self.api_key)
+        given = (holder.get_secret_value() for holder in holders if holder is not None)
+        return frozenset().union(*map(read_secrets, given))
 
     @cached_property
     def limits(self) -> Limits:

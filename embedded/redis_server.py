@@ -1,5 +1,6 @@
 """A real Redis of our own: which program, its configuration, and whether it answers."""
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,16 @@ from embedded.errors import StartError
 from embedded.processes import Program
 
 CONFIGURATION_NAME = "redis.conf"
+USER = "lenet"
+# All that wake-ups need, and in parentheses what the counters of requests do: no scripts, no configuration, no
+# emptying, no other keys, no channels. `deploy/redis.conf` gives the same; a test compares them.
+RIGHTS = (
+    "resetkeys ~cpu* ~gpu* ~numpy* ~ingest* ~_kombu.binding* resetchannels "
+    "-@all +ping +select +client|setinfo +client|setname +multi +exec +llen +lpush +brpop +sadd "
+    "(~requests/* ~guesses/* ~refusals/* +set +incrby +get +pttl)"
+)
+# A wake-up has less than a kibibyte; one mebibyte is the least bound that Redis takes.
+LONGEST_VALUE = "1mb"
 _ANSWER_SECONDS = 2.0
 
 
@@ -39,11 +50,16 @@ def _packaged_program() -> Path | None:
 
 
 def configuration(port: int, password: str) -> str:
-    """Return the server's configuration: loopback only, every write on disk within a second, nothing ever evicted."""
+    """Return the server's configuration.
+
+    Loopback only, one user with few rights, every write on disk within a second, nothing ever evicted.
+    """
     return f"""\
 bind 127.0.0.1
 port {port}
-requirepass {password}
+user default off resetpass
+user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {RIGHTS}
+proto-max-bulk-len {LONGEST_VALUE}
 dir ./
 appendonly yes
 appendfsync everysec
@@ -55,7 +71,8 @@ maxmemory-policy noeviction
 def make_program(folder: Path, log: Path, environment: Mapping[str, str], *, port: int, password: str) -> Program:
     """Return the server as a program that keeps its data in ``folder``.
 
-    The password stands in a file for us alone, not on the command line, which every user of the machine can read.
+    The password's hash stands in a file for us alone, not on the command line, which every user of the machine can
+    read.
     """
     binary = find_program()
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -67,7 +84,7 @@ def make_program(folder: Path, log: Path, environment: Mapping[str, str], *, por
 
 def url_of(port: int, password: str) -> str:
     """Return the server's URL."""
-    return f"redis://:{password}@127.0.0.1:{port}/0"
+    return f"redis://{USER}:{password}@127.0.0.1:{port}/0"
 
 
 def complaint(url: str) -> str | None:

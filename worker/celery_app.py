@@ -7,21 +7,21 @@ from celery import Celery
 
 from core.domain import tasks
 from core.settings import Settings
+from worker import broker
 
 _SOCKET_SECONDS = 4
 _COLLECT_SECONDS = 3600
-# Messages are acknowledged on receipt, so this only bounds how long one may lie with a worker that died in between.
-_VISIBILITY_SECONDS = 24 * 3600
 
 
 def create_celery(settings: Settings) -> Celery:
     """Return the application for the settings' Redis.
 
-    Messages are JSON, acknowledged on receipt and never prefetched; results are not kept, since SQL holds them;
-    remote control is off.
+    Messages are JSON, checked (`worker.broker`), gone from Redis on receipt and never prefetched; results are not kept,
+    since SQL holds them; remote control is off.
     """
     app = Celery("lenet", broker=settings.redis)
     app.conf.update(
+        broker_transport=broker.NAME,
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
@@ -38,8 +38,11 @@ def create_celery(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Where Redis refuses a command, because a queue's key holds something else perhaps, the worker waits.
+        broker_channel_error_retry=True,
         broker_transport_options={
-            "visibility_timeout": _VISIBILITY_SECONDS,
+            # No copies of what is being done in Redis: it would need locks and scripts there, and SQL knows.
+            "ack_emulation": False,
             "socket_timeout": _SOCKET_SECONDS,
             "socket_connect_timeout": _SOCKET_SECONDS,
             "health_check_interval": 10,

@@ -31,7 +31,7 @@ def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Itera
     pack = writer.insist(lambda: _find_or_make(host, claim, image_size=size, color_mode=mode, on_progress=lease.check))
 
     def fetch(path: Path) -> None:
-        writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest))
+        writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest, size_bytes=pack.size_bytes))
 
     with host.packs.use(pack.digest, fetch) as path:
         yield path

@@ -6,6 +6,7 @@ from pathlib import Path
 from core.errors import IntegrityError, ObjectNotFoundError
 from core.services import results
 from core.services.claims import Checkpoint, Claim
+from core.services.results import StoredArtifact
 from core.storage.store import ObjectStore
 from worker.job_writer import JobWriter
 
@@ -41,7 +42,7 @@ class Starts:
             checkpoint = self._left.pop(0)
             path = self._folder / f"resume-{checkpoint.epoch}-{checkpoint.batch}"
             try:
-                self._fetch(checkpoint.key, path, checkpoint.sha256)
+                self._fetch(checkpoint, path)
             except (IntegrityError, ObjectNotFoundError) as error:
                 self.pass_over(checkpoint, error.detail)
             else:
@@ -64,8 +65,8 @@ class Starts:
             lambda session: results.get_artifact(session, self._claim.tenant_id, base, "model.safetensors")
         )
         path = self._folder / "initial.safetensors"
-        self._fetch(row.key, path, row.sha256)
+        self._fetch(row, path)
         return path
 
-    def _fetch(self, key: str, path: Path, sha256: str) -> None:
-        self._writer.insist(lambda: self._store.fetch(key, path, sha256=sha256))
+    def _fetch(self, what: Checkpoint | StoredArtifact, path: Path) -> None:
+        self._writer.insist(lambda: self._store.fetch(what.key, path, sha256=what.sha256, size_bytes=what.size_bytes))

@@ -1,6 +1,7 @@
 """Names of the queues and of the tasks on them: the API sends by name, the worker registers under it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 TRAIN = "lenet.train"
 INGEST = "lenet.ingest"
@@ -13,3 +14,11 @@ GPU_QUEUE: Queue = "gpu"
 # Of workers without torch.
 NUMPY_QUEUE: Queue = "numpy"
 INGEST_QUEUE: Queue = "ingest"
+
+# What may be on a queue; a worker drops every other message.
+TASKS_OF: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys((CPU_QUEUE, GPU_QUEUE, NUMPY_QUEUE), frozenset({TRAIN})),
+    INGEST_QUEUE: frozenset({INGEST, SWEEP, COLLECT}),
+}
+# Those of which a message names what it is about.
+WITH_ID = frozenset({TRAIN, INGEST})

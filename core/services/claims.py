@@ -46,6 +46,7 @@ class Checkpoint:
     sha256: str
     epoch: int
     batch: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:
         .where(CheckpointRow.job_id == job_id)
         .order_by(CheckpointRow.epoch.desc(), CheckpointRow.batch.desc(), CheckpointRow.attempt.desc())
     )
-    return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch) for row in rows)
+    return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch, row.size_bytes) for row in rows)
 
 
 def _fence(claim: Claim) -> tuple[ColumnElement[bool], ...]:

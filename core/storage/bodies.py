@@ -97,17 +97,17 @@ class Window(io.RawIOBase):
         super().close()
 
 
-def save(source: BinaryIO, path: Path, *, sha256: str | None = None) -> None:
+def save(source: BinaryIO, path: Path, *, sha256: str | None = None, size_bytes: int | None = None) -> None:
     """Write ``source`` to the file ``path``: synced and whole, or not at all.
 
     Raises:
-        IntegrityError: The bytes do not have the hash ``sha256``.
+        IntegrityError: The bytes do not have the hash ``sha256``, or are not ``size_bytes``.
         OSError: The file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    body = MeteredBody(source)
+    body = MeteredBody(source, size_bytes=size_bytes)
     try:
-        write_synced(body, temporary)
+        _write_or_refuse(body, temporary)
         reach("w.download_mid")
         if sha256 is not None and body.stored_as("").sha256 != sha256:
             raise IntegrityError("The stored bytes are not the bytes that were recorded.")
@@ -115,6 +115,13 @@ def save(source: BinaryIO, path: Path, *, sha256: str | None = None) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _write_or_refuse(body: MeteredBody, path: Path) -> None:
+    try:
+        write_synced(body, path)
+    except UnreadableError as error:
+        raise IntegrityError("The stored bytes are not as many as were recorded.") from error
 
 
 def write_synced(body: MeteredBody, path: Path) -> None:

@@ -57,10 +57,10 @@ class FolderStore:
             file.seek(offset)
             yield file if length is None else cast(BinaryIO, Window(file, length))
 
-    def fetch(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def fetch(self, key: str, path: Path, *, sha256: str | None = None, size_bytes: int | None = None) -> None:
         """Copy an object to a file; see `ObjectStore.fetch`."""
         with self.open(key) as source:
-            save(source, path, sha256=sha256)
+            save(source, path, sha256=sha256, size_bytes=size_bytes)
 
     def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object; see `ObjectStore.stat`."""

@@ -68,12 +68,13 @@ class ObjectStore(Protocol):
             ValueError: ``offset`` or ``length`` is negative.
         """
 
-    def fetch(self, key: str, path: Path, *, sha256: str | None = None) -> None:
+    def fetch(self, key: str, path: Path, *, sha256: str | None = None, size_bytes: int | None = None) -> None:
         """Copy an object to the file ``path``, which appears whole and synced to disk, or not at all.
 
         Raises:
             ObjectNotFoundError: Nothing is stored under the key.
-            IntegrityError: The bytes do not have the hash ``sha256`` (hexadecimal).
+            IntegrityError: The bytes do not have the hash ``sha256`` (hexadecimal), or are not ``size_bytes``; of more
+                than these no byte is written.
             OSError: The file cannot be written: this machine's disk is full, for example.
         """
 

@@ -2,9 +2,10 @@
 
 import io
 import pickle
+import zipfile
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -226,6 +227,7 @@ class TorchEngine:
         """Take over what `dump` returned."""
         stored = io.BytesIO(content["torch"].tobytes())
         try:
+            _refuse_packed(stored)
             state = torch.load(stored, map_location="cpu", weights_only=True)
             self.net.load_state_dict(state["net"])
             # Its options stay our own: those of a checkpoint from another device name that device's kernels.
@@ -234,8 +236,21 @@ class TorchEngine:
             if self.average:
                 self.average.net.load_state_dict(state["average"])
                 self.average.steps = state["averaged_steps"]
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             raise ValueError(str(error)) from error
+
+
+def _refuse_packed(stored: BinaryIO) -> None:
+    """Raise `ValueError` where a file of torch's says that it holds more bytes than it has.
+
+    Torch writes without compression and reads with it, so that a small file could fill the memory.
+    """
+    with zipfile.ZipFile(stored) as file:
+        declared = sum(entry.file_size for entry in file.infolist())
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist())
+    if packed or declared > stored.seek(0, io.SEEK_END):
+        raise ValueError("the state of the net and the optimiser unpacks to more than it is")
+    stored.seek(0)
 
 
 def seed_torch(seed: int, purpose: Purpose, epoch: int = 0, batch: int = 0) -> None:

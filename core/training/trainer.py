@@ -17,7 +17,7 @@ from core.errors import IntegrityError, TrainingError
 from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, TrainingResult
 from core.training.engine_factory import open_engine
-from core.training.engines import Logits, Setup, Step
+from core.training.engines import Arrays, Logits, Setup, Step
 from core.training.evaluation import Score, score
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.processor import name_processor
@@ -170,9 +170,14 @@ class Training:
         try:
             scale, shift = scale_pixels(self.config, self.pack)
             own = {"scaling.scale": scale, "scaling.shift": shift}
-            self.engine.load_weights({**load_file(self.job.initial_weights), **own})
+            weights = load_file(self.job.initial_weights)
+            _refuse_infinite(weights)
+            self.engine.load_weights({**weights, **own})
         except (SafetensorError, ValueError, OSError) as error:
-            detail = "The weights to start from are not those of this architecture, image size and number of classes."
+            detail = (
+                "The weights to start from are not those of this architecture, image size and number of classes, "
+                "or some of them are no numbers."
+            )
             raise TrainingError(detail, code="incompatible_weights") from error
 
     def _train_epoch(self) -> bool:
@@ -323,3 +328,9 @@ class Training:
             self.state.exact = self.state.exact and plain["circumstances"] == self._circumstances()
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError("The checkpoint does not fit this version.") from error
+
+
+def _refuse_infinite(weights: Arrays) -> None:
+    """Raise `ValueError` where a weight is no number, for none after it would be one."""
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise ValueError("a weight is no number")

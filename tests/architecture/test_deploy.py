@@ -1,6 +1,7 @@
 """Holds docker-compose.yml and the Dockerfiles to what the program is, since no test starts a container engine."""
 
 import ast
+import hashlib
 import os
 import re
 import shlex
@@ -26,7 +27,9 @@ DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
 # Packages of the repository: the first part of what our code imports of ours.
 PACKAGES = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 # A container that ends itself where it cannot go on is watched by its restart policy alone.
-WITHOUT_HEALTH_CHECK = {"beat", "migrate"}
+WITHOUT_HEALTH_CHECK = {"beat", "migrate", "roles"}
+# They do their work and end.
+ENDING = {"migrate", "roles"}
 # Its image has no user; it runs without any capability.
 WITHOUT_USER = {"s3"}
 
@@ -131,10 +134,12 @@ def test_the_settings_of_each_service_can_be_read_and_used(name, monkeypatch):
         if value is not None:
             monkeypatch.setenv(variable, interpolate(value, filled()))
     settings = Settings()
-    assert open_engine(settings.database).url.host in SERVICES
+    if settings.database_url:
+        assert open_engine(settings.database).url.host in SERVICES
     if settings.store_url:
         assert open_store(settings)
-        assert settings.redis.startswith("redis://:" + "a" * 20 + "@redis:")
+    if settings.redis_url:
+        assert settings.redis == f"redis://lenet:{'a' * 20}@redis:6379/0"
 
 
 @pytest.mark.parametrize(("place", "command"), python_commands())
@@ -220,9 +225,11 @@ def test_every_service_is_hardened_and_comes_back(name):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+    assert service["restart"] == ("no" if name in ENDING else "unless-stopped")
     assert ("healthcheck" in service) == (name not in WITHOUT_HEALTH_CHECK)
-    assert name == "migrate" or "stop_grace_period" in service
+    assert name in ENDING or "stop_grace_period" in service
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "userns_mode"} & set(service)
+    assert all(not volume.startswith(("/", ".")) for volume in service.get("volumes", []))
     assert ("user" in service or "build" in service) == (name not in WITHOUT_USER)
 
 
@@ -230,6 +237,69 @@ def test_only_the_api_is_published_and_by_default_on_this_host_alone():
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"api"}
     assert [interpolate(port, filled()) for port in SERVICES["api"]["ports"]] == ["127.0.0.1:8000:8000"]
     assert {name for name, service in SERVICES.items() if "edge" in service["networks"]} == {"api"}
+    networks = yaml.safe_load(COMPOSE.read_text())["networks"]
+    assert {name for name, network in networks.items() if not (network or {}).get("internal")} == {"edge"}
+
+
+# Which of the three services behind the platform each container can reach, and which of them it has a password for.
+REACHES = {
+    "postgres": {"database"},
+    "migrate": {"database"},
+    "roles": {"database"},
+    "redis": {"queue"},
+    "beat": {"queue"},
+    "s3": {"store"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_container_reaches_only_what_it_works_with(name):
+    assert set(SERVICES[name]["networks"]) - {"edge"} == REACHES.get(name, {"database", "queue", "store"})
+
+
+SECRETS = {
+    "POSTGRES_PASSWORD": {"postgres", "migrate", "roles"},
+    "DATABASE_PASSWORD": {"roles", "api", "worker-cpu", "worker-gpu", "worker-ingest"},
+    "REDIS_PASSWORD": {"redis", "beat", "api", "worker-cpu", "worker-gpu", "worker-ingest"},
+    "S3_SECRET_KEY": {"s3", "api", "worker-cpu", "worker-gpu", "worker-ingest"},
+    "LENET_API_KEY": {"api"},
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_told_to_those_alone_who_need_it(secret):
+    told = {name for name, service in SERVICES.items() if f"{{{secret}:" in str(service.get("environment", {}))}
+    assert told == SECRETS[secret]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_secret_stands_on_a_command_line(name):
+    service = SERVICES[name]
+    lines = str([service.get("command"), service.get("healthcheck", {}).get("test")]).replace("$$", "")
+    assert not _REFERENCE.search(lines)
+
+
+def test_redis_starts_with_the_password_s_hash_in_place(tmp_path):
+    """The shell line of the container, with a program in place of Redis that shows its configuration."""
+    script = SERVICES["redis"]["command"][2].replace("$$", "$").replace("/redis.conf >", f"{tmp_path}/given.conf >")
+    (tmp_path / "given.conf").write_text((ROOT / "deploy" / "redis.conf").read_text())
+    (tmp_path / "redis-server").write_text('#!/bin/sh\ncat "$1"; env\n')
+    (tmp_path / "redis-server").chmod(0o755)
+    script = script.replace("/tmp/redis.conf", f"{tmp_path}/redis.conf")
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": "canary-of-redis"}
+    done = subprocess.run(["sh", "-ec", script], env=variables, capture_output=True, text=True, check=True)
+    assert f"user lenet on #{hashlib.sha256(b'canary-of-redis').hexdigest()} " in done.stdout
+    assert "PASSWORD_SHA256" not in done.stdout.replace("in place of PASSWORD_SHA256", "")
+    assert "canary-of-redis" not in done.stdout
+    assert (tmp_path / "redis.conf").stat().st_mode & 0o077 == 0
+
+
+def test_every_configuration_that_is_given_exists_and_is_used():
+    configs = yaml.safe_load(COMPOSE.read_text())["configs"]
+    assert all((ROOT / config["file"]).is_file() for config in configs.values())
+    assert {name for service in SERVICES.values() for name in service.get("configs", [])} == set(configs)
+    assert "/redis.conf" in SERVICES["redis"]["command"][2]
+    assert "--file=/roles.sql" in SERVICES["roles"]["command"]
 
 
 def test_workers_have_time_for_their_checkpoints():
@@ -267,7 +337,7 @@ def test_no_secret_has_a_default():
         for variable, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|KEY|_URL$", variable):
                 assert "${" in value, variable
-    with pytest.raises(KeyError, match=r"POSTGRES_PASSWORD is missing in \.env"):
+    with pytest.raises(KeyError, match=r"_PASSWORD is missing in \.env"):
         interpolate(text, {})
 
 
@@ -305,7 +375,7 @@ def test_the_guides_loop_fills_in_every_secret(tmp_path):
     values = read_env((tmp_path / ".env").read_text())
     assert interpolate(COMPOSE.read_text(), values)
     secrets = [value for name, value in values.items() if name != "S3_ACCESS_KEY"]
-    assert len(set(secrets)) == len(secrets) == 4
+    assert len(set(secrets)) == len(secrets) == 5
     assert all(re.fullmatch(r"[0-9a-f]{40}", secret) for secret in secrets)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
 

@@ -476,7 +476,7 @@ def test_begin_drops_the_epochs_that_will_come_again(sessions: Sessions, tenant:
             figures = progress.EpochFigures(**{**vars(FIGURES), "epoch": epoch})
             progress.record_epoch(session, claim, figures, progress=None, metrics={})
     with transaction(sessions) as session:
-        claims.begin(session, claim, resumed_from=claims.Checkpoint("c", "h", 2, 5), detail=None)
+        claims.begin(session, claim, resumed_from=claims.Checkpoint("c", "h", 2, 5, 9), detail=None)
         assert [row.epoch for row in jobs.list_epochs(session, job_id)] == [1]
 
 

@@ -246,6 +246,16 @@ def test_fetch_of_bytes_with_another_hash_leaves_nothing(store, tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("size_bytes", [0, 6, 8, 10**12])
+def test_fetch_of_more_or_fewer_bytes_than_were_recorded_leaves_nothing(store, tmp_path, size_bytes):
+    stored = put(store, KEY, b"fetched")
+    with pytest.raises(IntegrityError):
+        store.fetch(KEY, tmp_path / "file", sha256=stored.sha256, size_bytes=size_bytes)
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / "store"])
+    store.fetch(KEY, tmp_path / "file", sha256=stored.sha256, size_bytes=stored.size_bytes)
+    assert (tmp_path / "file").read_bytes() == b"fetched"
+
+
 def test_fetch_that_fails_leaves_the_file_that_was_there(store, tmp_path):
     put(store, KEY)
     target = tmp_path / "file"

@@ -125,5 +125,8 @@ class NumpyEngine:
 
     def load(self, content: Arrays) -> None:
         """Take over what `dump` returned."""
-        self.net.parameters.values[...] = content["values"]
+        values = content["values"]
+        if values.shape != self.net.parameters.values.shape:
+            raise ValueError("the weights are not those of this net")
+        self.net.parameters.values[...] = values
         self._optimizer.restore(content)

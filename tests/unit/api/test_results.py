@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from api import downloads
+from core.errors import IntegrityError
 from core.storage.keys import artifact
 
 JOBS = "/api/v1/jobs"
@@ -179,6 +181,34 @@ def test_a_model_that_was_exchanged_is_never_loaded(client, job_id, platform, ma
     platform.store.put(key, io.BytesIO(model_file + b"\0"))
     response = predict(client, job_id, [("a.png", make_image(0))])
     assert (response.status_code, response.get_json()["code"]) == (409, "integrity")
+
+
+@pytest.mark.parametrize("change", [lambda content: content + b"x", lambda content: content[:-1], lambda content: b"x"])
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-3"}, {"Range": "bytes=-2"}])
+def test_a_file_that_was_exchanged_is_not_sent(client, job_id, platform, change, headers):
+    key = artifact(platform.tenant_id, job_id, attempt=1, name="model.pth")
+    with platform.store.open(key) as file:
+        content = file.read()
+    platform.store.put(key, io.BytesIO(change(content)))
+    response = client.get(f"{JOBS}/{job_id}/artifacts/model.pth", headers=headers)
+    assert (response.status_code, response.get_json()["code"]) == (409, "integrity")
+
+
+def test_a_report_that_was_exchanged_is_not_sent(client, job_id, platform):
+    platform.store.put(artifact(platform.tenant_id, job_id, attempt=1, name="report.json"), io.BytesIO(b"{}"))
+    response = client.get(f"{JOBS}/{job_id}/report")
+    assert (response.status_code, response.get_json()["code"]) == (409, "integrity")
+
+
+def test_a_long_file_that_was_exchanged_is_not_sent_to_its_end(client, job_id, platform, monkeypatch):
+    monkeypatch.setattr(downloads, "_FIRST_CHECKED_BYTES", 0)
+    key = artifact(platform.tenant_id, job_id, attempt=1, name="model.pth")
+    with platform.store.open(key) as file:
+        content = file.read()
+    assert client.get(f"{JOBS}/{job_id}/artifacts/model.pth").data == content
+    platform.store.put(key, io.BytesIO(bytes(len(content))))
+    with pytest.raises(IntegrityError):
+        client.get(f"{JOBS}/{job_id}/artifacts/model.pth", buffered=True)
 
 
 def test_a_model_is_fetched_once_while_it_is_kept(client, job_id, store, make_image, monkeypatch):

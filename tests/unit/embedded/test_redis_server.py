@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import sys
 
@@ -43,7 +44,7 @@ def test_without_any_redis_the_error_says_the_three_ways_out(monkeypatch, tmp_pa
 def test_redis_keeps_every_write_and_listens_on_loopback_alone():
     lines = redis_server.configuration(7000, "secret-word").splitlines()
     assert {
-        *("bind 127.0.0.1", "port 7000", "requirepass secret-word"),
+        *("bind 127.0.0.1", "port 7000", "user default off resetpass", "proto-max-bulk-len 1mb"),
         *("appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"),
     } <= set(lines)
 
@@ -51,6 +52,9 @@ def test_redis_keeps_every_write_and_listens_on_loopback_alone():
 def test_the_password_is_for_us_alone_and_not_on_the_command_line(make, tmp_path):
     program = make()
     assert not any("secret-word" in part for part in program.command)
+    text = (tmp_path / "redis" / "redis.conf").read_text()
+    assert "secret-word" not in text
+    assert hashlib.sha256(b"secret-word").hexdigest() in text
     assert (tmp_path / "redis" / "redis.conf").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "redis").stat().st_mode & 0o777 == 0o700
 
@@ -59,7 +63,7 @@ def test_a_second_start_replaces_the_configuration(make, tmp_path):
     make()
     redis_server.make_program(tmp_path / "redis", tmp_path / "log", {}, port=7001, password="another-word")
     text = (tmp_path / "redis" / "redis.conf").read_text()
-    assert "secret-word" not in text
+    assert hashlib.sha256(b"secret-word").hexdigest() not in text
     assert "port 7001" in text
 
 
