@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from core.training.torch_file import write_torch_file
+from core.training.torch_file import read_torch_file, write_torch_file
+
+ARRAYS = [
+    np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    np.array([0.1, -0.0, np.inf, 1e-45], np.float32),
+    np.array(7, np.int64),
+    np.empty((0, 3), np.float32),
+]
 
 
 @pytest.fixture
@@ -16,22 +24,18 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
-        np.arange(6, dtype=np.float32).reshape(2, 3).T,
-        np.array([0.1, -0.0, np.inf, 1e-45], np.float32),
-        np.array(7, np.int64),
-        np.empty((0, 3), np.float32),
-    ],
-)
+@pytest.mark.parametrize("array", ARRAYS)
 def test_torch_reads_what_was_written(write, array):
     (name, tensor), *others = torch.load(write(weight=array), weights_only=True).items()
     assert (name, others) == ("weight", [])
     assert tensor.is_contiguous()
     assert not tensor.requires_grad
     np.testing.assert_array_equal(tensor.numpy(), array, strict=True)
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_our_own_reader_reads_what_was_written(write, array):
+    np.testing.assert_array_equal(read_torch_file(write(weight=array))["weight"], array, strict=True)
 
 
 def test_names_and_order_are_kept(write):
