@@ -1,11 +1,12 @@
 """Everything that routes stand on, gathered once per process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import Flask, current_app
 
 from api.models import Models
+from api.pictures import Pictures
 from api.queue import Outbox
 from api.readiness import Probes
 from api.streams import Streams
@@ -27,6 +28,7 @@ class Ports:
         models: Exported models, ready to predict.
         probes: What readiness asks.
         streams: Bounds the event streams.
+        pictures: Draws what is not stored.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class Ports:
     models: Models
     probes: Probes
     streams: Streams
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 def attach(app: Flask, ports: Ports) -> None:

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from api.app import create_app
 from api.models import Models
+from api.pictures import Pictures
 from api.ports import Ports
 from api.queue import CelerySender, Outbox
 from api.readiness import Probes, tell_when_ready
@@ -41,6 +42,7 @@ def open_ports(settings: Settings) -> Ports:
         probes=Probes({"database": lambda: _ask_database(sessions), "redis": sender.check, "store": store.check}),
         # Half of the threads are left for whoever does not stream.
         streams=Streams(max(1, settings.api_threads // 2)),
+        pictures=Pictures(settings.cache_dir / "matplotlib"),
     )
 
 

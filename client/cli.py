@@ -56,9 +56,11 @@ app.add_typer(datasets.app, name="datasets")
 app.command()(training.train)
 app.add_typer(jobs.app, name="jobs")
 app.command()(results.report)
+app.command()(results.plots)
 app.command()(results.predict)
 app.command()(results.artifacts)
 app.command()(results.download)
+app.command()(results.reproduce)
 
 
 @app.callback()

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from core.domain.plots import PlotName
+
 
 class _Path(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,6 +25,12 @@ class ArtifactPath(JobPath):
     """One file of a job."""
 
     name: str
+
+
+class PlotPath(JobPath):
+    """One plot of a job."""
+
+    name: PlotName
 
 
 class KeyPath(_Path):

@@ -1,4 +1,4 @@
-"""The program that travels with a model, held against what it stands for: the net, the served model, the image reader."""
+"""The program that travels with a model, held against the net, the served model and the platform's image reader."""
 
 import io
 import json
@@ -111,21 +111,15 @@ def gradient(mode, size=(50, 37)):
     bands = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 1, "I": 1, "F": 1, "RGB": 3, "YCbCr": 3, "LAB": 3, "HSV": 3}
     count = bands.get(mode, 4)
     values = np.stack([(x * (band + 3) + y * 5 * (band + 1)) % 256 for band in range(count)], axis=2).astype(np.uint8)
-    match mode:
-        case "1":
-            return Image.fromarray(values[..., 0]).convert("1")
-        case "P":
-            return Image.fromarray(np.repeat(values, 3, axis=2) // 2 + np.uint8([0, 40, 80])).quantize(40)
-        case "I;16":
-            return Image.fromarray(values[..., 0].astype(np.uint16) * 257)
-        case "I":
-            return Image.fromarray(values[..., 0].astype(np.int32) * 300)
-        case "F":
-            return Image.fromarray(values[..., 0].astype(np.float32) / 255)
-        case "L":
-            return Image.fromarray(values[..., 0])
-        case _:
-            return Image.frombytes(mode, size, values.tobytes())
+    made = {
+        "1": lambda: Image.fromarray(values[..., 0]).convert("1"),
+        "L": lambda: Image.fromarray(values[..., 0]),
+        "P": lambda: Image.fromarray(np.repeat(values, 3, axis=2) // 2 + np.uint8([0, 40, 80])).quantize(40),
+        "I;16": lambda: Image.fromarray(values[..., 0].astype(np.uint16) * 257),
+        "I": lambda: Image.fromarray(values[..., 0].astype(np.int32) * 300),
+        "F": lambda: Image.fromarray(values[..., 0].astype(np.float32) / 255),
+    }
+    return made.get(mode, lambda: Image.frombytes(mode, size, values.tobytes()))()
 
 
 FILES = [
