@@ -82,7 +82,8 @@ def _draw_rate(axes: Axes, epochs: Epochs) -> None:
     axes.plot(_numbers(epochs), rates, color=FAINT, marker=_marker(epochs), markersize=3, lw=1.6)
     axes.set_title("Learning rate at the end of each epoch", loc="left", color=INK)
     _prepare(axes, epochs)
-    axes.set_ylim(bottom=0)
+    known = rates[np.isfinite(rates)]
+    axes.set_ylim(0, 1.15 * known.max(initial=0.0) or 1.0)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter("{x:g}")
 

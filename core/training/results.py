@@ -60,7 +60,7 @@ def write_results(
         train_images=len(training.split.train),
         loss=test.loss if test else None,
         versions=list_versions(training.engine),
-        provenance={**origin, "precision_reason": training.engine.choice.reason},
+        provenance=origin,
     )
     _write_json(files["report.json"], report.model_dump(mode="json"))
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
