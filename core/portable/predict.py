@@ -44,7 +44,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 MAX_PIXELS, MAX_SIDE = 40_000_000, 65_535
 IMAGES_AT_ONCE = 256
 # Maps are computed for so many images at once that they stay in the processor's cache.
-_PIXELS_AT_ONCE = 2**17
+_PIXELS_AT_ONCE = 2**15
 
 
 class Model:
