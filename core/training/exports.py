@@ -44,7 +44,7 @@ def write_exports(net: TrainedNet, folder: Path, golden: Golden) -> dict[str, Pa
             net did.
     """
     files = {name: folder / name for name in _ANSWERS}
-    write_torch_file(files["model.pth"], net.weights)
+    write_torch_file(files["model.pth"], net.weights, net.metadata.properties())
     write_weights_file(files["model.safetensors"], net.weights, net.metadata.properties())
     write_arrays_file(files["model.npz"], net.weights, net.metadata)
     channels = net.metadata.channels

@@ -6,10 +6,11 @@ pickle is written opcode by opcode, for pickling the call itself would need torc
 """
 
 import io
+import json
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,21 @@ _KINDS = {name: kind for kind, name in _STORAGES.items()}
 _VERSION = b"3\n"
 
 
-def write_torch_file(path: Path, weights: Arrays) -> None:
-    """Write a ``state_dict`` that ``torch.load(path, weights_only=True)`` reads; equal weights make equal bytes.
+def write_torch_file(path: Path, weights: Arrays, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a ``state_dict`` that ``torch.load(path, weights_only=True)`` reads; equal content makes equal bytes.
 
     Args:
         path: Where to.
         weights: float32 or int64 arrays by name, of at most 2³¹ numbers each.
+        metadata: Kept as JSON in an entry ``lenet.json`` of the zip, which torch passes over.
     """
+    about = {"lenet.json": json.dumps(metadata, ensure_ascii=False).encode()} if metadata else {}
     entries = {
         "data.pkl": _pickle(weights),
         "byteorder": b"little",
         "version": _VERSION,
         **{f"data/{place}": _little(array).tobytes() for place, array in enumerate(weights.values())},
+        **about,
     }
     with zipfile.ZipFile(path, "w") as file:
         for name, content in entries.items():

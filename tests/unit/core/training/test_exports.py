@@ -1,5 +1,6 @@
 """Every export is read again and compared with the net: one that answers otherwise is never published."""
 
+import json
 import zipfile
 from itertools import product
 
@@ -147,6 +148,10 @@ def test_every_model_says_what_it_was_made_of(run, make_job):
     assert (told["archive_sha256"], told["seed"], told["device"], told["threads"]) == ("a" * 64, "4", "cpu", "1")
     assert told.keys() >= {"data", "config", "code", "processor", "torch", "numpy", "onnx", "python", "lenet-platform"}
     assert Model.open(files["model.npz"]).about["provenance"] == told
+    with zipfile.ZipFile(files["model.pth"]) as file:
+        kept = json.loads(file.read("model/lenet.json"))
+    assert ModelMetadata.parse(kept) == Predictor.open(files["model.onnx"]).metadata
+    assert json.loads(files["report.json"].read_text())["provenance"] == told
 
 
 def test_a_warm_start_says_what_it_started_from(run):

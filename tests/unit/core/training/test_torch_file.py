@@ -1,3 +1,5 @@
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,16 @@ def test_a_net_takes_it_as_its_state(write):
 def test_it_can_be_mapped(write):
     weights = np.arange(5, dtype=np.float32)
     assert torch.load(write(weights=weights), weights_only=True, mmap=True)["weights"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_the_file_says_of_itself_is_passed_over_by_torch(tmp_path):
+    about = {"classes": '["größe"]'}
+    write_torch_file(tmp_path / "model.pth", {"weights": np.ones(2, np.float32)}, about)
+    for options in ({}, {"mmap": True}):
+        loaded = torch.load(tmp_path / "model.pth", weights_only=True, **options)
+        assert {name: tensor.tolist() for name, tensor in loaded.items()} == {"weights": [1, 1]}
+    with zipfile.ZipFile(tmp_path / "model.pth") as file:
+        assert json.loads(file.read("model/lenet.json")) == about
 
 
 def test_equal_weights_make_equal_bytes(write):
