@@ -46,10 +46,10 @@ def reproduce(jobs: "Jobs", job_id: str, *, on_update: Callable[[Job], None] | N
         warm_start=first.warm_start,
     )
     jobs.wait(again.id, on_update=on_update)
-    return _compare(jobs, job_id, again.id, made_of)
+    return _compare(jobs, job_id, again.id)
 
 
-def _compare(jobs: "Jobs", first: str, again: str, made_of: Mapping[str, str]) -> Reproduction:
+def _compare(jobs: "Jobs", first: str, again: str) -> Reproduction:
     hashes = [_digest(jobs, job_id) for job_id in (first, again)]
     return Reproduction(
         job_id=first,
@@ -58,8 +58,15 @@ def _compare(jobs: "Jobs", first: str, again: str, made_of: Mapping[str, str]) -
         again_sha256=hashes[1],
         # Equal files need no second look; unequal ones may differ in what they say of themselves alone.
         equal_weights=hashes[0] == hashes[1] or _read(jobs, first) == _read(jobs, again),
-        differences=_differ(made_of, jobs.report(again).provenance),
+        differences=_differ(_list_causes(jobs, first), _list_causes(jobs, again)),
     )
+
+
+def _list_causes(jobs: "Jobs", job_id: str) -> dict[str, str]:
+    """Return by name what decides a job's weights: what it was made of, and whether it was resumed elsewhere."""
+    causes = dict(jobs.report(job_id).provenance)
+    exact = [attempt.exact_resume for attempt in jobs.attempts(job_id)]
+    return causes | ({} if exact[-1:] in ([], [None]) else {"exact_resume": str(exact[-1]).lower()})
 
 
 def _digest(jobs: "Jobs", job_id: str) -> str | None:

@@ -16,6 +16,7 @@ From Python::
 import argparse
 import json
 import math
+import os
 import struct
 import sys
 import zipfile
@@ -425,4 +426,7 @@ def _print(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # Whoever reads, `head` for one, has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -214,6 +214,7 @@ def test_a_reproduction_says_whether_the_weights_are_equal(lenet, platform, agai
         content = len(header).to_bytes(8, "little") + header + numbers
         listed = {"items": [{"name": "model.safetensors", "sha256": hashlib.sha256(content).hexdigest()}]}
         platform.on("GET", f"/jobs/{job_id}", {"id": job_id, "status": "succeeded", "dataset_id": "ds_1"})
+        platform.on("GET", f"/jobs/{job_id}/attempts", {"items": []})
         platform.on("GET", f"/jobs/{job_id}/report", {"provenance": {"config": "{}", "seed": job_id}})
         platform.on("GET", f"/jobs/{job_id}/artifacts", listed)
         platform.on("GET", f"/jobs/{job_id}/artifacts/model.safetensors", httpx2.Response(200, content=content))

@@ -21,11 +21,13 @@ def weights(numbers, **about):
 def leave(platform, make_job):
     """Say what a job has left; ``again`` is what the platform makes of the submission."""
 
-    def leave(job_id, content, *, made_of=MADE_OF, **job):
+    def leave(job_id, content, *, made_of=MADE_OF, exact_resume=True, **job):
         sha256 = hashlib.sha256(content).hexdigest()
         whole = {**make_job("succeeded", **{"dataset_id": "ds_1", **job}), "id": job_id}
         platform.on("GET", f"/jobs/{job_id}", whole)
         platform.on("GET", f"/jobs/{job_id}/report", {"accuracy": 0.9, "provenance": made_of})
+        attempts = [{"attempt": 1, "exact_resume": None}, {"attempt": 2, "exact_resume": exact_resume}]
+        platform.on("GET", f"/jobs/{job_id}/attempts", {"items": attempts})
         listed = {"items": [{"name": "model.safetensors", "sha256": sha256}]}
         platform.on("GET", f"/jobs/{job_id}/artifacts", listed)
         answer = httpx2.Response(200, content=content)
@@ -70,6 +72,12 @@ def test_weights_that_differ_are_told_with_what_else_differs(client, leave):
     found = client.jobs.reproduce("job_1")
     assert not found.equal_weights
     assert found.differences == {"threads": ("1", "2"), "gpu": (None, "x")}
+
+
+def test_a_job_that_was_resumed_elsewhere_is_told(client, leave):
+    leave("job_1", weights(b"1234"), exact_resume=False)
+    leave("job_2", weights(b"1235"))
+    assert client.jobs.reproduce("job_1").differences == {"exact_resume": ("false", "true")}
 
 
 def test_equal_weights_in_files_that_say_otherwise_of_themselves_are_equal(client, leave):

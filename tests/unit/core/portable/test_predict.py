@@ -257,6 +257,12 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_predicted(folder
     ]
 
 
+def test_a_reader_that_has_read_enough_is_no_error(folder):
+    command = f"{sys.executable} predict.py {'pictures/b.png ' * 3000} | head -1"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == (["file", "class", "confidence"], "")
+
+
 def test_an_empty_folder_is_an_empty_list(folder):
     (folder / "empty").mkdir()
     assert call(folder, "--json", "empty")[:2] == (0, "[]\n")
