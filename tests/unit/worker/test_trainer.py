@@ -47,6 +47,20 @@ class Told:
         self.messages.append((kind, fields))
 
 
+def make_order(folder, config):
+    return Order(
+        config=config.plain(),
+        pack=str(folder / "pack"),
+        work_dir=str(folder),
+        device="cpu",
+        threads=1,
+        resume_from=None,
+        initial_weights=None,
+        speeds=None,
+        dataset={"archive_sha256": "a" * 64},
+    )
+
+
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")], ids=["NumPy", "torch"])
 def test_a_training_without_memory_ends_with_a_code_and_what_helps(monkeypatch, tmp_path, error):
     def fail(*_):
@@ -54,17 +68,7 @@ def test_a_training_without_memory_ends_with_a_code_and_what_helps(monkeypatch, 
 
     monkeypatch.setattr(training, "train", fail)
     told = Told()
-    order = Order(
-        config=resolve({}).plain(),
-        pack="p",
-        work_dir=str(tmp_path),
-        device="cpu",
-        threads=1,
-        resume_from=None,
-        initial_weights=None,
-        speeds=None,
-    )
-    _train(vars(order), told)
+    _train(vars(make_order(tmp_path, resolve({}))), told)
     ((kind, fields),) = told.messages
     assert (kind, fields["code"]) == ("failed", "out_of_memory")
     assert "batch_size" in fields["detail"]
@@ -89,17 +93,7 @@ def order(tmp_path):
     splits = np.repeat(np.array([0, 2], np.uint8), [45, 15])
     writer.finish(labels=labels, splits=splits, paths=["x.png"] * 60, classes=["a", "b", "c"])
     config = resolve({"architecture": "lenet5", "image_size": 28, "epochs": 1, "batch_size": 16})
-    return Order(
-        config=settle(config, classes=3, train_images=45, color_mode="grayscale").plain(),
-        pack=str(tmp_path / "pack"),
-        work_dir=str(tmp_path),
-        device="cpu",
-        threads=1,
-        resume_from=None,
-        initial_weights=None,
-        speeds=None,
-        dataset={"archive_sha256": "a" * 64},
-    )
+    return make_order(tmp_path, settle(config, classes=3, train_images=45, color_mode="grayscale"))
 
 
 def test_a_training_ends_with_all_that_people_get(order, tmp_path):
