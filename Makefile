@@ -13,7 +13,7 @@ PYTEST_OPTIONS ?= -n auto --dist loadfile
 TABLES_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up migrate test test-all faults security fuzz chaos mutations explore check format reference lock bench tables clean
+.PHONY: help setup demo up migrate test test-all faults security fuzz chaos mutations explore check format reference plots lock bench tables clean
 
 help: ## Show this text
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ format: setup ## Format the code and mend what can be mended
 
 reference: setup ## Write the reference pages of docs/ anew from the code
 	@$(BIN)/python scripts/reference.py
+
+plots: setup ## Draw the pictures of docs/explanation/results.md anew
+	@$(BIN)/python scripts/plots.py
 
 lock: setup ## Write constraints.txt anew from what is installed
 	@$(BIN)/python scripts/lock.py

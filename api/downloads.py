@@ -37,11 +37,12 @@ _FIRST_CHECKED_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Download:
-    """A stored file as it is offered: never shown by a browser, always saved under a name of ours."""
+    """A stored file as it is offered under a name of ours: saved, or shown where it is a picture that we have drawn."""
 
     file: StoredFile
     filename: str
     media_type: str
+    shown: bool = False
 
 
 def send(store: ObjectStore, download: Download) -> Response:
@@ -69,7 +70,7 @@ def send(store: ObjectStore, download: Download) -> Response:
 def _headers(download: Download) -> Headers:
     headers = Headers()
     headers.set("Content-Type", download.media_type if download.media_type in MEDIA_TYPES else MEDIA_TYPES[0])
-    headers.set("Content-Disposition", "attachment", filename=download.filename)
+    headers.set("Content-Disposition", "inline" if download.shown else "attachment", filename=download.filename)
     headers.set("ETag", f'"{download.file.sha256}"')
     headers.set("Accept-Ranges", "bytes")
     headers.set("Cache-Control", "private, no-cache")

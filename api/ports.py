@@ -6,6 +6,7 @@ from typing import Protocol, cast
 from flask import Flask, current_app
 
 from api.models import Models
+from api.pictures import Pictures
 from api.queue import Outbox
 from api.rates import Rates
 from api.readiness import Probes
@@ -41,6 +42,7 @@ class Ports:
         probes: What readiness asks.
         streams: Bounds the event streams.
         rates: Counts requests; by itself in this process alone.
+        pictures: Draws what is not stored.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Ports:
     probes: Probes
     streams: Streams
     rates: Rates = field(default_factory=Rates)
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 def attach(app: Flask, ports: Ports) -> None:

@@ -6,6 +6,8 @@ from flask import Flask, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
+from core.domain.plots import PLOTS
+
 
 class IdConverter(BaseConverter):
     """One segment of a path that could be an id; anything else is no route."""
@@ -19,9 +21,15 @@ class NameConverter(BaseConverter):
     regex = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
+class PlotConverter(BaseConverter):
+    """The name of a plot."""
+
+    regex = "|".join(PLOTS)
+
+
 def install(app: Flask) -> None:
     """Set it up; to be called before routes are registered."""
-    app.url_map.converters |= {"id": IdConverter, "name": NameConverter}
+    app.url_map.converters |= {"id": IdConverter, "name": NameConverter, "plot": PlotConverter}
     app.url_map.strict_slashes = True
     # A redirect from //jobs to /jobs would be a second way of writing each path.
     app.url_map.merge_slashes = False

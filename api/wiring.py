@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from api.app import create_app
 from api.models import Models
+from api.pictures import Pictures
 from api.ports import Ports
 from api.queue import CelerySender, Outbox
 from api.rates import Rates, open_redis
@@ -50,6 +51,7 @@ def open_ports(settings: Settings) -> Ports:
         # Half of the threads are left for whoever does not stream.
         streams=Streams(max(1, settings.api_threads // 2)),
         rates=Rates(open_redis(settings.redis)),
+        pictures=Pictures(settings.cache_dir / "matplotlib"),
     )
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from client.answers import PAGE_ITEMS, follow, parse, parse_items, poll, to_segment
 from client.errors import DamagedDownloadError, InputError, JobCancelledError, JobFailedError
 from client.files import replacing
+from client.reproduction import reproduce
 from client.transport import Call, OnProgress, Part, Transport
-from client.types import Artifact, Attempt, Epoch, Job, LogLine, Page, Plan, Prediction, Report
+from client.types import Artifact, Attempt, Epoch, Job, LogLine, Page, Plan, Prediction, Report, Reproduction
 
 PREDICT_TIMEOUT_SECONDS = 120.0
 IMAGES_OF_ONE_REQUEST = 100
@@ -181,12 +182,33 @@ class Jobs:
             InputError: The file cannot be written.
         """
         target = Path(path) / Path(name).name if Path(path).is_dir() else Path(path)
+        with replacing(target) as file:
+            self.receive(job_id, name, file, on_progress=on_progress)
+        return target
+
+    def receive(self, job_id: str, name: str, file: IO[bytes], *, on_progress: OnProgress | None = None) -> None:
+        """Write an artifact's bytes to an open file; raises as `download` where they are not the stored ones."""
         expected = {artifact.name: artifact.sha256 for artifact in self.artifacts(job_id)}.get(name)
         url = f"/jobs/{to_segment(job_id)}/artifacts/{to_segment(name)}"
-        with replacing(target) as file:
-            received = self._transport.download(url, file, on_progress=on_progress)
-            _check_stored(name, expected, received.sha256)
-        return target
+        received = self._transport.download(url, file, on_progress=on_progress)
+        _check_stored(name, expected, received.sha256)
+
+    def plot(self, job_id: str, name: str) -> bytes:
+        """Return a plot of a job as a PNG file.
+
+        Args:
+            job_id: A job that succeeded; ``history`` serves a job in any state.
+            name: One of `client.types.PLOTS`.
+
+        Raises:
+            NotFoundError: There is no plot of that name.
+            ConflictError: The job has not succeeded.
+        """
+        return self._transport.fetch_bytes(Call("GET", f"/jobs/{to_segment(job_id)}/plots/{to_segment(name)}.png"))
+
+    def reproduce(self, job_id: str, *, on_update: Callable[[Job], None] | None = None) -> Reproduction:
+        """Train a job again and compare the weights to the bit; see `client.reproduction.reproduce`."""
+        return reproduce(self, job_id, on_update=on_update)
 
     def predict(self, job_id: str, paths: Sequence[str | Path], *, top_k: int | None = None) -> Sequence[Prediction]:
         """Return what the job's model takes each image for, in the order given; ``top_k`` classes of each.

@@ -26,6 +26,7 @@ from client.types import (
     Prediction,
     Queue,
     Report,
+    Reproduction,
     Worker,
 )
 
@@ -244,7 +245,7 @@ def report_view(report: Report) -> RenderableType:
     """Return the test metrics of a job: each class, the confusion matrix, the worst mistakes."""
     classes = report.classes or [score.class_name for score in report.per_class]
     parts: list[RenderableType] = [
-        _facts({"test accuracy": percent(report.accuracy), "test loss": number(report.loss)}),
+        _facts(_figures(report)),
         _table(
             ["class", "precision", "recall", "f1", "images"],
             [
@@ -270,7 +271,31 @@ def report_view(report: Report) -> RenderableType:
                 ],
             )
         )
+    if report.label_suspicions:
+        parts.append(
+            _table(
+                ["labels that look wrong", "split", "label", "suggested", "confidence"],
+                [
+                    [one.path, one.split, one.label, one.suggested, percent(one.confidence)]
+                    for one in report.label_suspicions[:MISTAKES_SHOWN]
+                ],
+            )
+        )
     return Group(*parts)
+
+
+def reproduction_view(found: Reproduction) -> RenderableType:
+    """Return whether a training came out the same, and what was not the same about it."""
+    if found.equal_weights and found.sha256 == found.again_sha256:
+        verdict = text(f"The weights are equal to the bit: model.safetensors is {found.sha256} in both.", "green")
+    elif found.equal_weights:
+        verdict = text("The weights are equal to the bit; what the files say of themselves differs.", "green")
+    else:
+        verdict = text("The weights differ.", "red")
+    facts = {"job": found.job_id, "again": found.again_id}
+    rows = [[name, *values] for name, values in found.differences.items()]
+    table = _table(["made with", found.job_id, found.again_id], rows)
+    return Group(_facts(facts), verdict, *([table] if rows else []))
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> RenderableType:
@@ -318,6 +343,20 @@ def queue_table(queues: Sequence[Queue]) -> RenderableType:
         ["queue", "waiting", "oldest waits for"],
         [[one.name, one.depth, duration(one.oldest_wait_seconds)] for one in queues],
     )
+
+
+def _figures(report: Report) -> dict[str, object]:
+    """Return the figures of all test images together; those that are not known are left out but for the first two."""
+    more = {
+        **{f"among the {top.k} most probable": percent(top.accuracy) for top in report.top_accuracy if top.k > 1},
+        "mean F1": percent(report.averages.f1) if report.averages else None,
+        "calibration error": percent(report.calibration_error),
+        f"without {report.leaked_images:,} leaked images": percent(report.accuracy_without_leaks)
+        if report.leaked_images
+        else None,
+    }
+    known = {name: value for name, value in more.items() if value is not None}
+    return {"test accuracy": percent(report.accuracy), "test loss": number(report.loss), **known}
 
 
 def plan_view(plan: Plan) -> RenderableType:

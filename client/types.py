@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 
+PLOTS = ("history", "confusion_matrix", "predictions", "mistakes", "filters", "feature_maps")
+"""Names of the plots of a job that succeeded; the first is there for one that runs, too."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -139,6 +141,8 @@ class Job(Value):
     tags: list[str] = []
     dataset_id: str | None = None
     sweep_id: str | None = None
+    from_job: str | None = None
+    warm_start: bool = False
     config: dict[str, Any] = {}
     priority: int | None = None
     attempt: int = 0
@@ -235,6 +239,42 @@ class Mistake(Value):
     true: str
     predicted: str
     confidence: float
+    thumbnail: str | None = None
+
+
+class Averages(Value):
+    """Plain means of the classes' figures, 0-1."""
+
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+class TopAccuracy(Value):
+    """The share of images whose class is among the ``k`` most probable ones."""
+
+    k: int
+    accuracy: float
+
+
+class ConfidenceBin(Value):
+    """Images of which the model was about equally sure: how sure on the mean, and how often it was right."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+class LabelSuspicion(Value):
+    """An image of validation or test whose label is likely wrong, and the class that the model suggests."""
+
+    path: str
+    split: str | None = None
+    label: str
+    suggested: str
+    confidence: float | None = None
+    label_probability: float | None = None
+    thumbnail: str | None = None
 
 
 class Report(Value):
@@ -249,6 +289,30 @@ class Report(Value):
     confusion_matrix: list[list[int]] = []
     per_class: list[ClassScore] = []
     mistakes: list[Mistake] = []
+    averages: Averages | None = None
+    top_accuracy: list[TopAccuracy] = []
+    calibration_error: float | None = None
+    calibration: list[ConfidenceBin] = []
+    leaked_images: int = 0
+    accuracy_without_leaks: float | None = None
+    label_suspicions: list[LabelSuspicion] = []
+    provenance: dict[str, str] = {}
+    images: dict[str, int] = {}
+
+
+class Reproduction(Value):
+    """A job and the one that repeats it: whether the weights are equal to the bit, and what else differs.
+
+    ``sha256`` and ``again_sha256`` are those of each job's ``model.safetensors``; ``differences`` has what the two were
+    made of and with where it is not the same, each as (first, again).
+    """
+
+    job_id: str
+    again_id: str
+    equal_weights: bool
+    sha256: str | None = None
+    again_sha256: str | None = None
+    differences: dict[str, tuple[str | None, str | None]] = {}
 
 
 class Artifact(Value):

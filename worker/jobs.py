@@ -19,7 +19,7 @@ from worker.host import Host
 from worker.job_writer import JobWriter
 from worker.lease import Lease
 from worker.oom import count_oom_kills
-from worker.packs import use_pack
+from worker.packs import LocalPack, use_pack
 from worker.slots import Slots
 from worker.starting import Start, Starts
 from worker.trainers import Order, Trainer, TrainerSource
@@ -105,7 +105,7 @@ class JobRun:
             self._conclude(following, exit_code)
 
     def _train(
-        self, trainers: TrainerSource, start: Start, notes: str | None, *, pack: Path, folder: Path
+        self, trainers: TrainerSource, start: Start, notes: str | None, *, pack: LocalPack, folder: Path
     ) -> tuple[Following, int]:
         """Have one trainer run from ``start`` to its end."""
         self.writer.write(
@@ -121,13 +121,14 @@ class JobRun:
         )
         order = Order(
             config=self.claim.config,
-            pack=str(pack),
+            pack=str(pack.path),
             work_dir=str(folder),
             device=self.host.device,
             threads=self.host.settings.threads_per_slot,
             resume_from=_text(start.resume_from),
             initial_weights=_text(start.initial_weights),
             speeds=str(self.host.settings.cache_dir / "speeds"),
+            dataset=pack.hashes,
         )
         return following, self._follow(following, trainers.take(), order)
 

@@ -3,6 +3,7 @@
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.datasets.process import run_build_pack
@@ -20,33 +21,45 @@ from worker.job_writer import JobWriter
 from worker.lease import Lease
 
 
+@dataclass(frozen=True)
+class LocalPack:
+    """A pack on this host, and the hashes by name of what it was made of and is."""
+
+    path: Path
+    hashes: dict[str, str]
+
+
 @contextmanager
-def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Iterator[Path]:
-    """Yield the local path of the pack that the claim's config asks for; it stays while it is used.
+def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Iterator[LocalPack]:
+    """Yield the pack that the claim's config asks for, as a local file; it stays while it is used.
 
     Raises:
         LeaseLostError: The job is no longer held; a pack that is being made is given up.
     """
     size, mode = claim.config["image_size"], claim.config["color_mode"]
-    pack = writer.insist(lambda: _find_or_make(host, claim, image_size=size, color_mode=mode, on_progress=lease.check))
+    archive_sha256, pack = writer.insist(
+        lambda: _find_or_make(host, claim, image_size=size, color_mode=mode, on_progress=lease.check)
+    )
 
     def fetch(path: Path) -> None:
         writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest, size_bytes=pack.size_bytes))
 
     with host.packs.use(pack.digest, fetch) as path:
-        yield path
+        yield LocalPack(path, {"archive_sha256": archive_sha256, "pack_sha256": pack.digest})
 
 
 def _find_or_make(
     host: Host, claim: Claim, *, image_size: int, color_mode: ColorMode, on_progress: Callable[[], None]
-) -> PackRow:
+) -> tuple[str, PackRow]:
+    """Return the pack, and the hash of the archive that it comes from."""
     with _one_maker(host, f"{claim.dataset_id}-{image_size}-{color_mode}"):
         with transaction(host.sessions, read_only=True) as session:
             dataset = get_dataset(session, claim.tenant_id, claim.dataset_id)
             pack = find_pack(session, claim.dataset_id, image_size=image_size, color_mode=color_mode)
-        return pack or _make(
+        made = pack or _make(
             host, claim, dataset, image_size=image_size, color_mode=color_mode, on_progress=on_progress
         )
+        return dataset.sha256, made
 
 
 @contextmanager

@@ -14,9 +14,12 @@ import traceback
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import LenetError
+
+if TYPE_CHECKING:
+    from core.training.contract import TrainingResult
 
 PRELOAD = "core.training.preload"
 _PR_SET_PDEATHSIG = 1
@@ -123,9 +126,11 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
                 resume_from=_path(order["resume_from"]),
                 initial_weights=_path(order["initial_weights"]),
                 speeds=_path(order["speeds"]),
+                dataset=order["dataset"],
             ),
             reporter,
         )
+        package = _pack_results(result) if result else []
     except LenetError as error:
         reporter.send("failed", code=error.code, detail=error.detail)
     except MemoryError:
@@ -140,7 +145,19 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
         if result is None:
             reporter.send("paused")
         else:
-            reporter.send("result", result=asdict(result))
+            told = asdict(result)
+            reporter.send("result", result={**told, "files": [*told["files"], *package]})
+
+
+def _pack_results(result: "TrainingResult") -> list[dict[str, str]]:
+    """Draw and write what people get beside the model; return the files as the result tells them."""
+    from core.reporting.package import write_package  # noqa: PLC0415 - see main
+
+    folder = result.files[0].path.parent
+    written = write_package(folder, tuple(file.name for file in result.files))
+    return [
+        {"name": name, "media_type": media_type, "path": str(folder / name)} for name, media_type in written.items()
+    ]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

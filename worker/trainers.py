@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
@@ -27,7 +27,8 @@ _JOIN_SECONDS = 10.0
 class Order:
     """What a trainer is told; plain values only, no credentials.
 
-    ``config`` is a resolved `TrainingConfig`; paths are local; ``threads`` is the slot's share of the cores.
+    ``config`` is a resolved `TrainingConfig`; paths are local; ``threads`` is the slot's share of the cores;
+    ``dataset`` has hashes by name.
     """
 
     config: dict[str, Any]
@@ -38,6 +39,7 @@ class Order:
     resume_from: str | None
     initial_weights: str | None
     speeds: str | None
+    dataset: dict[str, str] = field(default_factory=dict)
 
 
 class Trainer:

@@ -118,6 +118,8 @@ def _open_trainers(settings: Settings, device: str) -> TrainerSource:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]
     set_threads(settings)
+    # The fonts' list is kept there: without a folder that can be written it would be made anew for each trainer.
+    os.environ["MPLCONFIGDIR"] = str(settings.cache_dir.resolve() / "matplotlib")
     nice = settings.worker_nice
     return SpawnedTrainers(nice=nice) if device == "cuda" else ForkedTrainers(nice=nice)
 

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from core.domain.plots import PlotName
+
 
 class _Path(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,12 @@ class TenantPath(_Path):
     """A tenant."""
 
     tenant_id: str
+
+
+class PlotPath(JobPath):
+    """One plot of a job."""
+
+    name: PlotName
 
 
 class KeyPath(_Path):

@@ -1,4 +1,4 @@
-"""``lenet report``, ``predict``, ``download``: what a job that succeeded gives."""
+"""``lenet report``, ``plots``, ``predict``, ``download``, ``reproduce``: what a job that succeeded gives."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +65,52 @@ def artifacts(context: typer.Context, job_id: JobId, as_json: AsJson = False) ->
 
     found = connect(context).jobs.artifacts(job_id)
     show_list(found, lambda: render.artifact_table(found), as_json=as_json, none="The job left no files.")
+
+
+def plots(
+    context: typer.Context,
+    job_id: JobId,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME…]",
+            help="history, confusion_matrix, predictions, mistakes, filters or feature_maps; without any, all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder; without it, a folder JOB here.", show_default=False),
+    ] = None,
+) -> None:
+    """Save plots of a job as PNG files. A job that still runs has its history."""
+    from client.files import make_folder, write_file
+    from client.types import PLOTS
+
+    jobs, folder = connect(context).jobs, output or Path(job_id)
+    wanted = names or (PLOTS if jobs.get(job_id).status == "succeeded" else PLOTS[:1])
+    make_folder(folder)
+    for name in wanted:
+        typer.echo(write_file(folder / f"{Path(name).name}.png", jobs.plot(job_id, name)))
+
+
+def reproduce(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Train a job again and say whether the weights are equal to the bit.
+
+    The new job has the same dataset and the same whole config. Exit status 1 where the weights differ.
+    """
+    from client import render
+    from client.watch import Board
+
+    jobs = connect(context).jobs
+    if as_json:
+        found = jobs.reproduce(job_id)
+    else:
+        with Board(render.open_console()) as board:
+            found = jobs.reproduce(job_id, on_update=board.update)
+    show(found, lambda: render.reproduction_view(found), as_json=as_json)
+    if not found.equal_weights:
+        raise typer.Exit(1)
 
 
 def _download_all(client: "Client", job_id: str, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +25,7 @@ class ModelMetadata(BaseModel):
         image_size: Side in pixels that images are brought to.
         color_mode: What images are converted to.
         architecture: Its name in the catalogue.
+        layers: The network, as `core.domain.networks` describes it.
         provenance: What it was made with: versions, seed, the data's fingerprint.
     """
 
@@ -34,7 +35,13 @@ class ModelMetadata(BaseModel):
     image_size: int
     color_mode: ColorMode
     architecture: str
+    layers: list[dict[str, Any]] = []
     provenance: dict[str, str] = {}
+
+    @property
+    def channels(self) -> int:
+        """Return 1 for gray images, 3 for coloured ones."""
+        return 3 if self.color_mode == "rgb" else 1
 
     def properties(self) -> dict[str, str]:
         """Return it as an exported file keeps it."""

@@ -1,6 +1,8 @@
 """The report on a trained model: what ``report.json`` holds and ``GET /jobs/{id}/report`` answers."""
 
 from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,13 +21,52 @@ class ClassMetrics(_Value):
     support: int
 
 
+class Averages(_Value):
+    """Plain means of the classes' figures, over the classes that have test images: each counts alike."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+class TopAccuracy(_Value):
+    """The share of images whose class is among the ``k`` most probable ones, 0–1."""
+
+    k: int
+    accuracy: float
+
+
 class Mistake(_Value):
-    """A test image that was taken for another class, and how sure the model was."""
+    """A test image that was taken for another class, and how sure the model was.
+
+    ``thumbnail`` is the image as the model saw it, as a ``data:`` URI of a PNG; the first mistakes have one.
+    """
 
     path: str
     true: str
     predicted: str
     confidence: float
+    thumbnail: str | None = None
+
+
+class LabelSuspicion(_Value):
+    """An image whose label is likely wrong: ``confidence`` is the probability of ``suggested``, 0–1."""
+
+    path: str
+    split: Literal["validation", "test"]
+    label: str
+    suggested: str
+    confidence: float
+    label_probability: float
+    thumbnail: str | None = None
+
+
+class ConfidenceBin(_Value):
+    """Images of which the model was about equally sure: how sure on the mean, and how often it was right."""
+
+    images: int
+    confidence: float
+    accuracy: float
 
 
 class Report(_Value):
@@ -39,6 +80,20 @@ class Report(_Value):
         per_class: In index order.
         mistakes: The surest first; at most `MOST_MISTAKES`.
         versions: Of what trained.
+        averages: Of ``per_class``.
+        top_accuracy: For each ``k`` of `TOP_K` that is smaller than the number of classes.
+        calibration_error: Expected calibration error, 0–1, over `CALIBRATION_BINS` bins of equal width: the mean
+            distance of confidence from accuracy (Guo, Pleiss, Sun, Weinberger: On calibration of modern neural
+            networks, 2017, equation 3).
+        calibration: Those bins that have images, by rising confidence.
+        leaked_images: Test images whose pixels stand in the training split too, as the model sees them.
+        accuracy_without_leaks: Share of right answers among the others; ``None`` where none are left.
+        label_suspicions: Images of validation and test, from which no weight was learnt, that another class claims
+            with more confidence than its own images have on the mean: the most suspicious first, at most
+            `MOST_SUSPICIONS`. By confident learning (Northcutt, Jiang, Chuang: Confident learning: estimating
+            uncertainty in dataset labels, 2021, section 3.1).
+        provenance: What the model was made of and with, by name.
+        images: How many images each split gave: ``train`` those that were learnt from.
     """
 
     accuracy: float | None
@@ -48,9 +103,24 @@ class Report(_Value):
     per_class: list[ClassMetrics]
     mistakes: list[Mistake]
     versions: dict[str, str]
+    averages: Averages | None = None
+    top_accuracy: list[TopAccuracy] = []
+    calibration_error: float | None = None
+    calibration: list[ConfidenceBin] = []
+    leaked_images: int = 0
+    accuracy_without_leaks: float | None = None
+    label_suspicions: list[LabelSuspicion] = []
+    provenance: dict[str, str] = {}
+    images: dict[str, int] = {}
 
 
 MOST_MISTAKES = 500
+MOST_SUSPICIONS = 100
+MOST_THUMBNAILS = 48
+"""Pictures among the mistakes, and among the suspicions: more would make the report slow to load."""
+THUMBNAIL_SIDE = 64
+TOP_K = (1, 3, 5)
+CALIBRATION_BINS = 15
 
 
 def measure_classes(classes: Sequence[str], confusion_matrix: Sequence[Sequence[int]]) -> list[ClassMetrics]:
@@ -60,6 +130,18 @@ def measure_classes(classes: Sequence[str], confusion_matrix: Sequence[Sequence[
         _measure(name, right=row[index], predicted=predicted[index], support=sum(row))
         for index, (name, row) in enumerate(zip(classes, confusion_matrix, strict=True))
     ]
+
+
+def average_classes(measures: Sequence[ClassMetrics]) -> Averages | None:
+    """Return the means over the classes that have images, or ``None`` where none has."""
+    own = [one for one in measures if one.support]
+    if not own:
+        return None
+    return Averages(
+        precision=fmean(one.precision for one in own),
+        recall=fmean(one.recall for one in own),
+        f1=fmean(one.f1 for one in own),
+    )
 
 
 def _measure(name: str, *, right: int, predicted: int, support: int) -> ClassMetrics:

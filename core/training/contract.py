@@ -1,7 +1,7 @@
 """What a training is handed, what it calls back and what it gives."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,6 +27,7 @@ class TrainingJob:
         resume_from: A checkpoint of the same config and pack.
         initial_weights: A ``model.safetensors`` of the same architecture, classes and channels to start from.
         speeds: Folder where this machine's measured speeds are noted; None measures anew what is chosen by speed.
+        dataset: What is known of the dataset beside its pack, as hashes by name; every model records it.
     """
 
     config: TrainingConfig
@@ -37,6 +38,7 @@ class TrainingJob:
     resume_from: Path | None = None
     initial_weights: Path | None = None
     speeds: Path | None = None
+    dataset: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ a process forked beside them hangs. A worker that is installed without torch tra
 
 from importlib.util import find_spec
 
+import core.reporting.package
 import core.training.numpy_engine.engine
 import core.training.trainer
 

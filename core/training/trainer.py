@@ -19,6 +19,7 @@ from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, 
 from core.training.engine_factory import open_engine
 from core.training.engines import Arrays, Logits, Setup, Step
 from core.training.evaluation import Score, score
+from core.training.finished import Finished
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.processor import name_processor
 from core.training.progress import ProgressMeter
@@ -113,7 +114,7 @@ class Training:
 
     def finish(self) -> TrainingResult:
         """Measure the kept weights on the test split, write every result and return what was made."""
-        from core.training.results import Finished, write_results  # noqa: PLC0415 - export is loaded where it is needed
+        from core.training.results import write_results  # noqa: PLC0415 - export is loaded where it is needed
 
         best, stopping = self.state.best, self.config.early_stopping
         kept = self.state.history[-1]
@@ -124,10 +125,8 @@ class Training:
         test = self._score(logits, self.split.test)
         self._refuse_divergence(test.loss if test else 0.0)
         self._refuse_broken_weights()
-        finished = Finished(
-            self.config, self.pack, self.fingerprint, self.split, self.engine, history=self.state.history
-        )
-        files = write_results(finished, self.job.work_dir, logits=logits, test=test)
+        validation = self._look(self.split.validation)
+        files = write_results(self._finished(), self.job.work_dir, logits=logits, validation=validation, test=test)
         self.meter.finish()
         return TrainingResult(
             metrics=Metrics(
@@ -143,6 +142,17 @@ class Training:
             parameters=self.engine.parameters,
             files=files,
             exact_resume=self.state.exact,
+        )
+
+    def _finished(self) -> Finished:
+        return Finished(
+            job=self.job,
+            config=self.config,
+            pack=self.pack,
+            fingerprint=self.fingerprint,
+            split=self.split,
+            engine=self.engine,
+            history=self.state.history,
         )
 
     def _set_up(self, checkpoint: Checkpoint | None) -> Setup:

@@ -77,10 +77,11 @@ def imported_by(files):
         ("client.sdk, client.commands.jobs, client.commands.datasets", "", {"client"}),
         ("api.wiring, api.server", "[api]", {"api", "core"}),
         ("core.db.__main__", "[api]", {"core"}),
+        ("core.reporting.__main__", "[api]", {"core"}),
         ("worker.wiring, worker.health, worker.__main__", "[worker]", {"worker", "core"}),
-        ("worker.trainer, core.training, core.training.results", "[worker]", {"worker", "core"}),
+        ("worker.trainer, core.training.results, core.reporting.package", "[worker]", {"worker", "core"}),
         (
-            "worker.wiring, worker.trainer, core.training.results, core.training.numpy_engine.engine",
+            "worker.trainer, core.training.results, core.reporting.package, core.training.numpy_engine.engine",
             "[worker-numpy]",
             {"worker", "core"},
         ),

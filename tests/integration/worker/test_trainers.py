@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from core.datasets.packs import PackWriter
+from core.domain.plots import PLOTS
 from core.domain.training_config import resolve, settle
 from worker.trainers import ForkedTrainers, Order, SpawnedTrainers, Trainer, TrainerSource
 
@@ -74,7 +75,9 @@ def test_a_trainer_reports_each_epoch_and_its_files(trainers: TrainerSource, ord
     assert [message["epoch"]["epoch"] for message in messages if message["type"] == "epoch"] == [1, 2]
     assert messages[-1]["type"] == "result"
     names = {file["name"] for file in messages[-1]["result"]["files"]}
-    assert names >= {"model.pth", "model.safetensors", "model.onnx", "config.json", "history.csv", "report.json"}
+    models = {"model.pth", "model.safetensors", "model.npz", "model.onnx"}
+    plots = {f"{name}.png" for name in PLOTS}
+    assert names == models | plots | {"config.json", "history.csv", "report.json", "provenance.json", "bundle.zip"}
     assert all(Path(file["path"]).stat().st_size for file in messages[-1]["result"]["files"])
 
 

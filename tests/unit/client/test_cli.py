@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.sdk import Client
+from client.types import PLOTS
 
 READY = {"id": "ds_1", "status": "ready", "name": "digits", "classes": ["a"], "counts": {"train": {"a": 3}}}
 REJECTED = {**READY, "status": "rejected", "error": {"code": "too_few_classes", "detail": "One class."}}
@@ -186,6 +188,49 @@ def test_a_prediction_names_each_image(lenet, platform, tmp_path):
     platform.on("POST", "/jobs/job_1/predict", {"predictions": [one]})
     assert "seven" in lenet("predict", "job_1", tmp_path / "a.png").stdout
     assert json.loads(lenet("predict", "job_1", tmp_path / "a.png", "--json").stdout) == [one]
+
+
+def put_plots(platform, status):
+    platform.on("GET", "/jobs/job_1", {"id": "job_1", "status": status})
+    for name in PLOTS:
+        platform.on("GET", f"/jobs/job_1/plots/{name}.png", lambda _: httpx2.Response(200, content=b"x"))
+
+
+@pytest.mark.parametrize(
+    ("status", "names"), [("succeeded", PLOTS), ("running", ("history",)), ("failed", ("history",))]
+)
+def test_plots_without_a_name_are_all_that_are_there(lenet, platform, tmp_path, status, names):
+    put_plots(platform, status)
+    result = lenet("plots", "job_1", "-o", tmp_path / "new")
+    assert result.stdout.splitlines() == [str(tmp_path / "new" / f"{name}.png") for name in names]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {f"{name}.png" for name in names}
+
+
+def test_plots_that_are_named_are_saved(lenet, platform, tmp_path):
+    put_plots(platform, "succeeded")
+    assert lenet("plots", "job_1", "filters", "mistakes", "-o", tmp_path).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["filters.png", "mistakes.png"]
+    assert lenet("plots", "job_1", "../../etc/passwd", "-o", tmp_path).exit_code != 0
+
+
+@pytest.mark.parametrize(("again", "status"), [(b"same", 0), (b"else", 1)])
+def test_a_reproduction_says_whether_the_weights_are_equal(lenet, platform, again, status):
+    header = b'{"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
+    for job_id, numbers in (("job_1", b"same"), ("job_2", again)):
+        content = len(header).to_bytes(8, "little") + header + numbers
+        listed = {"items": [{"name": "model.safetensors", "sha256": hashlib.sha256(content).hexdigest()}]}
+        platform.on("GET", f"/jobs/{job_id}", {"id": job_id, "status": "succeeded", "dataset_id": "ds_1"})
+        platform.on("GET", f"/jobs/{job_id}/attempts", {"items": []})
+        platform.on("GET", f"/jobs/{job_id}/report", {"provenance": {"config": "{}", "seed": job_id}})
+        platform.on("GET", f"/jobs/{job_id}/artifacts", listed)
+        platform.on("GET", f"/jobs/{job_id}/artifacts/model.safetensors", httpx2.Response(200, content=content))
+    platform.on("POST", "/jobs", httpx2.Response(202, json={"id": "job_2", "status": "queued"}))
+    told = lenet("reproduce", "job_1")
+    assert told.exit_code == status
+    assert ("equal to the bit" in told.stdout) == (status == 0)
+    assert "seed" in told.stdout
+    as_json = lenet("reproduce", "job_1", "--json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["equal_weights"]) == (status, status == 0)
 
 
 def test_a_download_without_a_name_takes_every_file(lenet, platform, tmp_path):

@@ -3,6 +3,7 @@ import hashlib
 import httpx2
 import pytest
 
+import core.domain.plots
 from client.errors import (
     DamagedDownloadError,
     InputError,
@@ -12,6 +13,7 @@ from client.errors import (
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
+from client.types import PLOTS
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 
@@ -132,6 +134,17 @@ def test_a_report_names_its_classes(client, platform):
     score = {"class": "a", "precision": 1, "recall": 0.5, "f1": 0.67, "support": 2}
     platform.on("GET", "/jobs/job_1/report", {"accuracy": 0.9, "loss": 0.1, "per_class": [score], "mistakes": []})
     assert client.jobs.report("job_1").per_class[0].class_name == "a"
+
+
+def test_a_plot_is_a_picture(client, platform):
+    platform.on("GET", "/jobs/job_1/plots/history.png", lambda _: httpx2.Response(200, content=b"picture"))
+    assert client.jobs.plot("job_1", "history") == b"picture"
+    with pytest.raises(NotFoundError):
+        client.jobs.plot("job_1", "nothing")
+
+
+def test_the_plots_are_those_that_the_platform_draws():
+    assert PLOTS == core.domain.plots.PLOTS
 
 
 @pytest.mark.usefixtures("artifact")

@@ -81,6 +81,25 @@ def test_a_report_shows_the_confusion_matrix_and_mistakes():
     assert any(line.split() == ["a", "3", "1"] for line in shown.splitlines())
 
 
+def test_a_report_shows_figures_of_all_images_and_labels_that_look_wrong():
+    report = Report.model_validate(
+        {
+            "accuracy": 0.75,
+            "averages": {"precision": 0.5, "recall": 0.6, "f1": 0.55},
+            "top_accuracy": [{"k": 1, "accuracy": 0.75}, {"k": 3, "accuracy": 0.95}],
+            "calibration_error": 0.03,
+            "leaked_images": 1234,
+            "accuracy_without_leaks": 0.7,
+            "label_suspicions": [{"path": "test/a/1.png", "split": "test", "label": "a", "suggested": "b"}],
+        }
+    )
+    shown = [line.split() for line in printed(render.report_view(report)).splitlines()]
+    assert ["among", "the", "3", "most", "probable", "95.00", "%"] in shown
+    assert ["without", "1,234", "leaked", "images", "70.00", "%"] in shown
+    assert ["calibration", "error", "3.00", "%"] in shown
+    assert ["test/a/1.png", "test", "a", "b", "–"] in shown
+
+
 def test_a_report_without_test_images_is_shown_too():
     assert "–" in printed(render.report_view(Report(accuracy=None)))
 

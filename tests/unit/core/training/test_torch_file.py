@@ -1,10 +1,20 @@
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from core.training.torch_file import write_torch_file
+from core.training.torch_file import read_torch_file, write_torch_file
+
+ARRAYS = [
+    np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    np.array([0.1, -0.0, np.inf, 1e-45], np.float32),
+    np.array(7, np.int64),
+    np.empty((0, 3), np.float32),
+]
 
 
 @pytest.fixture
@@ -16,22 +26,18 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
-        np.arange(6, dtype=np.float32).reshape(2, 3).T,
-        np.array([0.1, -0.0, np.inf, 1e-45], np.float32),
-        np.array(7, np.int64),
-        np.empty((0, 3), np.float32),
-    ],
-)
+@pytest.mark.parametrize("array", ARRAYS)
 def test_torch_reads_what_was_written(write, array):
     (name, tensor), *others = torch.load(write(weight=array), weights_only=True).items()
     assert (name, others) == ("weight", [])
     assert tensor.is_contiguous()
     assert not tensor.requires_grad
     np.testing.assert_array_equal(tensor.numpy(), array, strict=True)
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_our_own_reader_reads_what_was_written(write, array):
+    np.testing.assert_array_equal(read_torch_file(write(weight=array))["weight"], array, strict=True)
 
 
 def test_names_and_order_are_kept(write):
@@ -53,6 +59,16 @@ def test_a_net_takes_it_as_its_state(write):
 def test_it_can_be_mapped(write):
     weights = np.arange(5, dtype=np.float32)
     assert torch.load(write(weights=weights), weights_only=True, mmap=True)["weights"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_the_file_says_of_itself_is_passed_over_by_torch(tmp_path):
+    about = {"classes": '["größe"]'}
+    write_torch_file(tmp_path / "model.pth", {"weights": np.ones(2, np.float32)}, about)
+    for options in ({}, {"mmap": True}):
+        loaded = torch.load(tmp_path / "model.pth", weights_only=True, **options)
+        assert {name: tensor.tolist() for name, tensor in loaded.items()} == {"weights": [1, 1]}
+    with zipfile.ZipFile(tmp_path / "model.pth") as file:
+        assert json.loads(file.read("model/lenet.json")) == about
 
 
 def test_equal_weights_make_equal_bytes(write):

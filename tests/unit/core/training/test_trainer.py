@@ -351,6 +351,7 @@ def test_the_results_are_the_contracts_files(run, read_weights, same_bits):
     assert set(files) == {
         "model.pth",
         "model.safetensors",
+        "model.npz",
         "model.onnx",
         "config.json",
         "history.csv",

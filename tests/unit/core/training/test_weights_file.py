@@ -58,5 +58,5 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("engine", ["torch", "numpy"])
 def test_two_equal_trainings_give_the_same_files(run, engine):
     first, again = (run({"epochs": 1, "engine": engine, "precision": "fp32"})[2] for _ in range(2))
-    for name in ("model.safetensors", "model.pth", "model.onnx", "config.json", "report.json"):
+    for name in ("model.safetensors", "model.pth", "model.npz", "model.onnx", "config.json", "report.json"):
         assert first[name].read_bytes() == again[name].read_bytes(), name

@@ -104,7 +104,7 @@ def test_a_paused_training_ends_as_if_it_had_not_been(run, make_observer, steps,
     path, epoch, batch = paused.checkpoints[-1]
     assert (epoch, batch) == (1 + steps // 7, steps % 7)
     resumed, _, files = run(options, resume_from=path)
-    for name in ("model.pth", "model.onnx", "report.json"):
+    for name in ("model.pth", "model.npz", "model.onnx", "report.json"):
         assert files[name].read_bytes() == whole_files[name].read_bytes(), name
     assert resumed.metrics == whole.metrics
     assert resumed.exact_resume
@@ -240,5 +240,6 @@ def test_it_trains_and_exports_where_torch_cannot_be_imported(pack_path, tmp_pat
     assert done.returncode == 0, done.stderr
     accuracy, *names = done.stdout.split()
     assert float(accuracy) > 0.3
-    assert names == ["config.json", "history.csv", "model.onnx", "model.pth", "model.safetensors", "report.json"]
+    models = ["model.npz", "model.onnx", "model.pth", "model.safetensors"]
+    assert names == ["config.json", "history.csv", *models, "report.json"]
     assert read_weights(tmp_path / "model.pth")["conv1.weight"].shape == (6, 1, 5, 5)
