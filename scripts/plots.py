@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
@@ -14,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from core.datasets.images import to_array
 from core.datasets.packs import PackWriter
-from core.domain.plots import plot_file
 from core.domain.training_config import resolve
+from core.reporting.figures import styled
 from core.reporting.package import read_leavings
-from core.reporting.plots import draw_plots
+from core.reporting.plots import draw_figures
 from core.training import Progress, TrainingJob, train
 from core.training.contract import EpochResult
 from demo.digits import list_digits
@@ -73,9 +74,12 @@ def main() -> None:
         folder = Path(name)
         write_pack(folder / "pack")
         train(TrainingJob(resolve(CONFIG), folder / "pack", folder), Printer())
-        for plot, content in draw_plots(read_leavings(folder)):
-            (FOLDER / plot_file(plot)).write_bytes(content)
-            print(f"docs/plots/{plot_file(plot)}: {len(content):,} bytes")
+        # As text that is the same each time: no date, no random names.
+        with styled(), mpl.rc_context({"svg.hashsalt": "lenet"}):
+            for plot, figure in draw_figures(read_leavings(folder)):
+                path = FOLDER / f"{plot}.svg"
+                figure.savefig(path, format="svg", metadata={"Date": None})
+                print(f"docs/plots/{path.name}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

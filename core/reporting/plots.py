@@ -47,11 +47,12 @@ def draw_plots(left: Leavings) -> Iterator[tuple[PlotName, bytes]]:
     """Yield each plot's name and PNG file."""
     about = {"Description": f"data {left.report.provenance['data']}, code {left.report.provenance['code']}"}
     with styled():
-        for name, figure in _draw(left):
+        for name, figure in draw_figures(left):
             yield name, encode_figure(figure, about)
 
 
-def _draw(left: Leavings) -> Iterator[tuple[PlotName, Figure]]:
+def draw_figures(left: Leavings) -> Iterator[tuple[PlotName, Figure]]:
+    """Yield each plot's name and figure; to be asked within `styled`."""
     report, model = left.report, left.model
     test_images = report.images.get("test", 0)
     yield "history", draw_history(left.epochs, title=f"Training of {model.about['architecture']}")
