@@ -101,6 +101,8 @@ class ImageDecoders:
     def _read(
         self, data: bytes, image_size: int, channels: int, max_pixels: int, deadline: float
     ) -> npt.NDArray[np.uint8]:
+        if time.monotonic() >= deadline:
+            raise _too_long(self._timeout_seconds)
         # A process may have ended while it was idle; the second is new, so it is the image that ends it.
         for is_new in (False, True):
             try:

@@ -142,6 +142,15 @@ def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
     assert seen[-1] == "decoding_too_long"
 
 
+def test_once_the_time_is_over_no_process_is_started_to_say_so(make_decoders, monkeypatch):
+    read = make_decoders(timeout_seconds=0.01).reader()
+    time.sleep(0.02)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process is started"))
+    with pytest.raises(InvalidError) as caught:
+        read(b"x", **WANTED)
+    assert caught.value.code == "decoding_too_long"
+
+
 def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders, stand_in):
     stand_in("time.sleep(60)")
     decoders = make_decoders(timeout_seconds=2)
