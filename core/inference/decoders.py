@@ -11,16 +11,18 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from core import logs
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError, UnavailableError
 from core.inference.frames import ANSWER_HEAD, CHANNELS, PIXELS, REFUSAL, REQUEST_HEAD, Answer, Request, read_exactly
@@ -32,6 +34,8 @@ _MOST_REFUSAL_BYTES = 2**14
 _MOST_IMAGES = 10_000
 _CHANNELS_OF = {mode: channels for channels, mode in CHANNELS.items()}
 _CODES = frozenset({"unreadable_image", "image_too_large"})
+
+_log = logs.get(__name__)
 
 
 class ReadImage(Protocol):
@@ -101,6 +105,8 @@ class ImageDecoders:
     def _read(
         self, data: bytes, image_size: int, channels: int, max_pixels: int, deadline: float
     ) -> npt.NDArray[np.uint8]:
+        if time.monotonic() >= deadline:
+            raise _too_long(self._timeout_seconds)
         # A process may have ended while it was idle; the second is new, so it is the image that ends it.
         for is_new in (False, True):
             try:
@@ -152,14 +158,18 @@ class _Decoder:
         self._socket, theirs = socket.socketpair()
         self._process: subprocess.Popen[bytes] | None = None
         self.images_left = _MOST_IMAGES
-        try:
-            with theirs:
-                self._process = _start(theirs, memory_bytes)
-            ready = self._receive(time.monotonic() + _START_SECONDS, most_bytes=_MOST_REFUSAL_BYTES)
-            note_unconfined("decoding for predictions", json.loads(ready.content))
-        except BaseException:
-            self.end()
-            raise
+        # What it says before it is confined; afterwards it can write to no file, so no image puts lines into our log.
+        with theirs, tempfile.TemporaryFile() as complaints:
+            try:
+                self._process = _start(theirs, complaints, memory_bytes)
+                theirs.close()
+                ready = self._receive(time.monotonic() + _START_SECONDS, most_bytes=_MOST_REFUSAL_BYTES)
+                note_unconfined("decoding for predictions", json.loads(ready.content))
+            except BaseException:
+                self.end()
+                complaints.seek(0)
+                _log.error("a decoder did not start", stderr=complaints.read()[-4000:].decode(errors="replace"))
+                raise
 
     def ask(self, request: Request, data: bytes, deadline: float) -> npt.NDArray[np.uint8] | InvalidError:
         """Send an image and return its pixels, or why there are none."""
@@ -194,12 +204,13 @@ class _Decoder:
             self._process.wait()
 
 
-def _start(theirs: socket.socket, memory_bytes: int) -> subprocess.Popen[bytes]:
+def _start(theirs: socket.socket, complaints: IO[bytes], memory_bytes: int) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "core.inference.decoder"]
     return subprocess.Popen(  # noqa: S603 - a program of our own
         [*program, "--memory-bytes", str(memory_bytes), "--parent", str(os.getpid())],
         stdin=theirs.fileno(),
         stdout=subprocess.DEVNULL,
+        stderr=complaints,
         env=bare_environment(),
         start_new_session=True,
     )

@@ -37,6 +37,7 @@ def test_every_layer_is_kept():
         ("worker", "embedded"),
         ("embedded", "api"),
         ("api", "torch"),
+        ("api", "core.datasets.images"),
         ("core/datasets", "core.services"),
         ("core/training", "sqlalchemy"),
         ("core/domain", "core.settings"),

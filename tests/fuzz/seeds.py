@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,8 +22,13 @@ _FILES = {f"train/{name}/{number}.png": pictures.draw(number) for name in "ab" f
 
 def find_seeds(target: str) -> list[bytes]:
     """Return the inputs that a target's fuzzing begins with."""
-    found = sorted((FOUND / target).glob("*.hex"))
-    return [*_MADE[target](), *(bytes.fromhex(path.read_text(encoding="ascii")) for path in found)]
+    return [*_MADE[target](), *find_kept(target)]
+
+
+def find_kept(target: str) -> list[bytes]:
+    """Return the inputs that earlier fuzzing has found worth keeping: one a line, in hexadecimal."""
+    path = FOUND / f"{target}.hex"
+    return [bytes.fromhex(line) for line in path.read_text(encoding="ascii").splitlines()] if path.exists() else []
 
 
 def _zips() -> Iterator[bytes]:
@@ -37,19 +42,26 @@ def _zips() -> Iterator[bytes]:
 
 
 def _tars() -> Iterator[bytes]:
+    picture, long_name = pictures.draw(), "train/" + "n" * 120 + "/1.png"
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
-            for name, content in [*_FILES.items(), ("train/" + "n" * 120 + "/1.png", b"x")]:
-                about = tarfile.TarInfo(name)
-                about.size = len(content)
-                archive.addfile(about, io.BytesIO(content))
-            for kind in (tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
-                about = tarfile.TarInfo("odd")
-                about.type, about.linkname = kind, "/etc/passwd"
-                archive.addfile(about)
-        yield buffer.getvalue()
-        yield gzip.compress(buffer.getvalue(), mtime=0)
+        for names in (["train/a/1.png"], [long_name], list(_FILES)):
+            archive = _tar([(name, tarfile.REGTYPE, picture) for name in names], form)
+            yield archive
+            yield gzip.compress(archive, mtime=0)
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_SPARSE):
+        yield _tar([("odd", kind, b"")], tarfile.GNU_FORMAT)
+
+
+def _tar(entries: Iterable[tuple[str, bytes, bytes]], form: int) -> bytes:
+    """Return a tar of names, kinds and contents with no more padding than it needs: few bytes, few of them idle."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, kind, content in entries:
+            about = tarfile.TarInfo(name)
+            about.type, about.size, about.linkname = kind, len(content), "/etc/passwd" if not content else ""
+            archive.addfile(about, io.BytesIO(content))
+        end = archive.offset
+    return buffer.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
 
 
 def _images() -> Iterator[bytes]:

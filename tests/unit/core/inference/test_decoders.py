@@ -1,4 +1,5 @@
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import structlog
 from PIL import Image
 
 from core.datasets.images import read_array
@@ -142,6 +144,15 @@ def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
     assert seen[-1] == "decoding_too_long"
 
 
+def test_once_the_time_is_over_no_process_is_started_to_say_so(make_decoders, monkeypatch):
+    read = make_decoders(timeout_seconds=0.01).reader()
+    time.sleep(0.02)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process is started"))
+    with pytest.raises(InvalidError) as caught:
+        read(b"x", **WANTED)
+    assert caught.value.code == "decoding_too_long"
+
+
 def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders, stand_in):
     stand_in("time.sleep(60)")
     decoders = make_decoders(timeout_seconds=2)
@@ -187,6 +198,43 @@ def test_a_machine_that_can_start_none_is_not_the_images_fault(make_decoders, mo
     with pytest.raises(UnavailableError) as caught:
         make_decoders().reader()(b"x", **WANTED)
     assert caught.value.code == "decoder_unavailable"
+
+
+def test_a_decoder_that_does_not_start_says_why_in_the_log(make_decoders, monkeypatch):
+    popen = subprocess.Popen
+    code = "raise SystemExit('no library of that name')"
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options))
+    with structlog.testing.capture_logs() as lines, pytest.raises(UnavailableError):
+        make_decoders().reader()(b"x", **WANTED)
+    assert "no library of that name" in lines[-1]["stderr"]
+
+
+# Found by fuzzing: of the first libtiff complains on standard error, of the second Pillow.
+NOISY = """
+49492a000c0000000000000009000001030001000000020000000101030001000000020000000201030001000000080000000301030001000000050000
+00060301000000000001010000
+49492a000c0000000000000009000001030001000000020000000101030001000000022000000201030001000000010000000600fe000100000003
+000000150105000a0000000000000020010004000100000004000000
+"""
+
+
+def test_an_image_writes_no_line_into_the_log_of_whoever_has_it_decoded(make_decoders):
+    # A pipe, as a service's log is: into a file it could not write anyway.
+    lines = NOISY.split()
+    source, log = os.pipe()
+    usual = os.dup(2)
+    os.dup2(log, 2)
+    try:
+        read = make_decoders().reader()
+        for data in (bytes.fromhex(lines[0] + lines[1]), bytes.fromhex(lines[2] + lines[3])):
+            with pytest.raises(InvalidError, match="cannot be read: it is"):
+                read(data, **WANTED)
+        os.write(log, b"end")
+    finally:
+        os.dup2(usual, 2)
+    assert os.read(source, 1000) == b"end"
+    for file in (source, log, usual):
+        os.close(file)
 
 
 def test_requests_of_many_threads_share_the_processes(make_decoders):

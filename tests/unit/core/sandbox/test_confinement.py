@@ -116,10 +116,9 @@ NEEDED = {"read", "write", "delete", "start a thread", "discard"}
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
-def test_a_confined_process_reaches_its_files_and_nothing_else(account, run_confined):
+def test_a_confined_process_reaches_its_files_and_nothing_else(account, run_confined, require):
     outcome = run_confined(account=account)
-    if outcome["missing"]:
-        pytest.skip(f"this kernel does not allow {outcome['missing']}")
+    require(not outcome["missing"], f"this kernel does not allow {outcome['missing']}")
     refused = {name for name, end in outcome["done"].items() if end == "PermissionError"}
     assert {name for name, end in outcome["done"].items() if end == "done"} - {"load"} == NEEDED
     assert refused >= set(outcome["done"]) - NEEDED - {"load"}
