@@ -143,6 +143,41 @@ MUTATIONS = (
         "if False:",
         ("tests/unit/datasets/test_images.py",),
     ),
+    Mutation(
+        "the cap on an image's frames",
+        "core/datasets/image_structure.py",
+        "if frames > MAX_FRAMES:",
+        "if False:",
+        ("tests/unit/datasets/test_image_structure.py",),
+    ),
+    Mutation(
+        "the files that a decoder cannot open",
+        "core/sandbox/confinement.py",
+        '        ("few files", lambda: _limit_files(reach)),\n',
+        "",
+        ("tests/unit/core/sandbox/test_confinement.py",),
+    ),
+    Mutation(
+        "the calls that a decoder cannot make",
+        "core/sandbox/confinement.py",
+        '        ("few system calls", system_calls.refuse_ways_out),\n',
+        "",
+        ("tests/unit/core/sandbox/test_confinement.py",),
+    ),
+    Mutation(
+        "the end of a decoder that is late",
+        "core/inference/decoders.py",
+        "        self._socket.settimeout(left)\n",
+        "        self._socket.settimeout(60)\n",
+        ("tests/unit/core/inference/test_decoders.py",),
+    ),
+    Mutation(
+        "the end of a rejected archive",
+        "worker/datasets.py",
+        "    _discard(host, claim)\n",
+        "",
+        ("tests/unit/worker/test_datasets.py::test_a_rejected_dataset_leaves_its_row_and_nothing_else",),
+    ),
 )
 
 
