@@ -135,6 +135,15 @@ def test_a03_a_key_in_the_query_or_in_a_cookie_opens_nothing_and_is_in_no_log(es
         assert secret not in process.log.read_text(errors="replace")
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a04_another_tenants_job_is_as_if_it_were_not(estate, victim, scope):
+    """Also for a key that may do everything: what is a tenant's is for its own keys."""
+    visitor = estate.visitor("bob", scope)
+    foreign, nobodys = (visitor.call("GET", f"/jobs/{job_id}") for job_id in (victim.job_id, NOBODYS["job"]))
+    assert (foreign.status_code, foreign.json()["code"]) == (404, "job_not_found")
+    assert without_id(foreign) == without_id(nobodys)
+
+
 def test_a04_another_tenants_things_are_as_if_they_were_not(estate, bob, victim, rules):
     """Each route of a job or a dataset, with every method that it has: A's id and nobody's get the same answer."""
     tried = 0
