@@ -106,7 +106,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             return
         self._look_at = now + _LOOK_SECONDS
         self._cut_slow(now)
-        while self._parked and self._parked[0].deadline <= now:
+        while self._parked and (self._parked[0].deadline <= now or not self.alive):
             self._refuse(self._parked.popleft(), HTTPStatus.SERVICE_UNAVAILABLE)
         for connection in [one for one in self._lingering if one.deadline <= now]:
             self._forget(connection)

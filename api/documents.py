@@ -112,7 +112,16 @@ def build_document(app: OpenAPI) -> dict[str, Any]:
             invalid = operation["responses"].get("422", {})
             if "application/json" in invalid.get("content", {}):
                 del operation["responses"]["422"]
+            _let_body_be_absent(operation, document["components"]["schemas"])
     return document
+
+
+def _let_body_be_absent(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say that a body may be left out where an empty object would do: `api.bodies` takes the one for the other."""
+    body = operation.get("requestBody", {})
+    reference = body.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+    if (schema := schemas.get(reference.rpartition("/")[2])) is not None:
+        body["required"] = bool(schema.get("required"))
 
 
 def create_blueprint() -> Blueprint:

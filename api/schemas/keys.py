@@ -1,12 +1,22 @@
 """API keys, as an administrator asks for them and answers show them."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from api.schemas.base import Moment, Name, PageQuery, Shape, Wanted
 from core.db.rows import ApiKeyRow
 from core.services.keys import Scope
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _check_form(value: Any) -> Any:
+    """Refuse what pydantic would take for seconds since 1970: a number is more often a mistake than a moment."""
+    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("must be a moment such as 2027-01-31T12:00:00Z")
+    return value
 
 
 class KeyRequest(Wanted):
@@ -18,9 +28,11 @@ class KeyRequest(Wanted):
         Field(min_length=1, max_length=3, description="`train` includes `read`, `admin` includes both."),
     ]
     tenant: Annotated[Name | None, Field(description="Whose key it is, by name; left out: one's own tenant.")] = None
-    expires_at: Annotated[AwareDatetime | None, Field(strict=False, description="When it ends; left out: never.")] = (
-        None
-    )
+    expires_at: Annotated[
+        AwareDatetime | None,
+        Field(strict=False, description="When it ends (RFC 3339); left out: never."),
+        BeforeValidator(_check_form),
+    ] = None
 
 
 class KeyQuery(PageQuery):

@@ -12,7 +12,7 @@ from security.visitors import BASE_PATH, Visitor, exchange
 from sqlalchemy import text
 
 from api.app import create_app
-from api.auth import PUBLIC
+from api.auth import HIDDEN, PUBLIC
 from api.wiring import open_ports
 from core.db.engine import open_sessions, reading
 from core.errors import UnauthenticatedError
@@ -62,6 +62,8 @@ def test_a01_without_a_key_nothing_answers_but_what_is_public(nobody, rules):
                 assert answer.status_code == 405, (method, rule)
             elif endpoint in PUBLIC:
                 assert answer.status_code < 400 or endpoint == "docs.static", (method, rule)
+            elif endpoint in HIDDEN:
+                assert answer.status_code == 404, (method, rule)
             else:
                 assert answer.status_code == 401, (method, rule)
                 assert answer.headers["WWW-Authenticate"] == "Bearer"

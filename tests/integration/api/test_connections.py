@@ -3,11 +3,13 @@
 import http.client
 import json
 import re
+import signal
 import socket
 import threading
 import time
 from contextlib import ExitStack, closing
 
+import psutil
 import pytest
 
 SECRET = "administrator-key-0001"
@@ -248,3 +250,23 @@ def test_what_waits_for_a_word_before_it_sends_gets_it(server):
         assert link.recv(100).startswith(b"HTTP/1.1 100")
         link.sendall(b"PK123")
         assert read_status(link) == 202
+
+
+def test_a_server_that_stops_sends_parked_uploads_away(run_server):
+    with run_server(api_threads=4) as stopping, ExitStack() as stack:
+        links = [stack.enter_context(connect(stopping)) for _ in range(3)]
+        for link in links:
+            link.sendall(UPLOAD + b"Content-Length: 1000000\r\n\r\n" + bytes(70_000))
+        time.sleep(0.5)
+        (worker,) = stopping.processes()
+        psutil.Process(worker.ppid()).send_signal(signal.SIGTERM)
+        statuses = sorted(begin_status(link) for link in links[1:])
+        assert statuses == [503, 503]
+        links[0].sendall(bytes(930_000))
+        assert read_status(links[0]) == 202
+
+
+def begin_status(link):
+    with begin_answer(link) as response:
+        assert response.headers["Retry-After"]
+        return response.status

@@ -63,6 +63,14 @@ def test_every_reference_leads_somewhere(document):
         assert name in document["components"]["schemas"], reference
 
 
+def test_a_body_may_be_absent_where_an_empty_object_would_do(document):
+    paths = document["paths"]
+    assert paths["/api/v1/jobs/{job_id}/cancel"]["post"]["requestBody"]["required"] is False
+    assert paths["/api/v1/jobs/{job_id}/retry"]["post"]["requestBody"]["required"] is False
+    assert paths["/api/v1/jobs"]["post"]["requestBody"]["required"] is True
+    assert paths["/api/v1/datasets"]["post"]["requestBody"]["required"] is True
+
+
 def test_headers_are_documented_by_their_names(document):
     parameters = document["paths"]["/api/v1/jobs"]["post"]["parameters"]
     assert [(one["name"], one["in"]) for one in parameters] == [("Idempotency-Key", "header")]

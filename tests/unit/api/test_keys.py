@@ -89,3 +89,19 @@ def test_the_first_key_stays_revoked_when_the_platform_starts_again(client, make
     assert make_client().get(KEYS).status_code == 401
     again = make_client(headers={"Authorization": f"Bearer {made['secret']}"})
     assert [key["name"] for key in again.get(KEYS).get_json()["items"]] == ["second"]
+
+
+@pytest.mark.parametrize(
+    "moment", [0, 1.5, True, "0", "1893456000", "2030-01-01", "2030-01-01T00:00:00", "tomorrow", []]
+)
+def test_a_keys_end_is_a_moment_and_no_number(client, moment):
+    response = client.post("/api/v1/keys", json={"name": "k", "scopes": ["read"], "expires_at": moment})
+    assert response.status_code == 422
+    assert response.get_json()["errors"][0]["pointer"] == "/expires_at"
+
+
+@pytest.mark.parametrize("moment", ["2099-01-01T00:00:00Z", "2099-01-01T02:00:00.5+02:00", None])
+def test_a_keys_end_is_taken_as_it_is_written(client, moment):
+    response = client.post("/api/v1/keys", json={"name": "k", "scopes": ["read"], "expires_at": moment})
+    assert response.status_code == 201
+    assert bool(response.get_json()["expires_at"]) is bool(moment)

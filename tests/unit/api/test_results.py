@@ -29,6 +29,15 @@ def predict(client, job_id, images, query=""):
     return client.post(f"{JOBS}/{job_id}/predict{query}", data={"image": parts}, content_type="multipart/form-data")
 
 
+@pytest.mark.parametrize("media_type", ["text/html", "image/svg+xml", "application/xhtml+xml", "text/javascript"])
+def test_what_a_browser_would_run_is_downloaded_as_mere_bytes(client, platform, media_type):
+    job_id = platform.make_succeeded_job({"page": (media_type, b"<script>alert(1)</script>")})
+    response = client.get(f"{JOBS}/{job_id}/artifacts/page")
+    assert response.content_type == "application/octet-stream"
+    assert response.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in response.headers["Content-Security-Policy"]
+
+
 def test_artifacts_are_listed_with_their_hashes(client, job_id):
     items = client.get(f"{JOBS}/{job_id}/artifacts").get_json()["items"]
     assert [item["name"] for item in items] == ["model.onnx", "model.pth", "report.json"]
