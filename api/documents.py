@@ -37,6 +37,7 @@ _MEANINGS = {
     401: "No valid key.",
     403: "The key's scope forbids it.",
     404: "There is no such thing, or it is another tenant's.",
+    406: "The client takes none of the media types that there are.",
     409: "The resource is in a state that forbids it.",
     413: "Too large.",
     415: "Not the media type that is taken here.",
@@ -45,6 +46,8 @@ _MEANINGS = {
     429: "As many as may be go on already.",
     503: "A backing service does not answer.",
 }
+# Shapes that are values of a picture; `Accept` says which of the two is wanted.
+_PICTURED = frozenset({"FeatureMaps", "SaliencyMap"})
 _ALWAYS = (400, 401, 403, 404, 415, 422, 503)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _PAGE = """<!DOCTYPE html>
@@ -94,7 +97,15 @@ def build_document(app: OpenAPI) -> dict[str, Any]:
             invalid = operation["responses"].get("422", {})
             if "application/json" in invalid.get("content", {}):
                 del operation["responses"]["422"]
+            _add_picture(operation["responses"].get("200", {}).get("content", {}))
     return document
+
+
+def _add_picture(content: dict[str, Any]) -> None:
+    """Say that an answer may be a picture too, which the library has no way of saying beside a shape."""
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    if reference.rsplit("/", 1)[-1] in _PICTURED:
+        content["image/png"] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def create_blueprint() -> Blueprint:

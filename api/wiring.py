@@ -37,7 +37,7 @@ def open_ports(settings: Settings) -> Ports:
         sessions=sessions,
         store=store,
         outbox=Outbox(sender),
-        models=Models(store, ModelCache(settings.model_cache_bytes)),
+        models=Models(store, ModelCache(settings.model_cache_bytes, threads=settings.predict_threads)),
         probes=Probes({"database": lambda: _ask_database(sessions), "redis": sender.check, "store": store.check}),
         # Half of the threads are left for whoever does not stream.
         streams=Streams(max(1, settings.api_threads // 2)),

@@ -20,7 +20,7 @@ from api.streams import Streams
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, EpochRow, Row
 from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manifest
-from core.domain.exports import INPUT, PROBABILITIES, ModelMetadata
+from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, ModelMetadata
 from core.domain.identifiers import new_id
 from core.domain.jobs import StopReason
 from core.inference.cache import ModelCache
@@ -263,15 +263,23 @@ def model_file():
     graph = helper.make_graph(
         [
             helper.make_node("Cast", [INPUT], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["planes", "filters"], ["sums"]),
+            helper.make_node("Relu", ["sums"], [f"{FEATURE_MAPS}1"]),
             helper.make_node("Flatten", ["pixels"], ["flat"]),
             helper.make_node("MatMul", ["flat", "weights"], ["product"]),
-            helper.make_node("Add", ["product", "bias"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], [PROBABILITIES]),
+            helper.make_node("Add", ["product", "bias"], [LOGITS]),
+            helper.make_node("Softmax", [LOGITS], [PROBABILITIES]),
         ],
         "tiny",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 28, 28, 1])],
-        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", 2])],
         [
+            helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info(f"{FEATURE_MAPS}1", TensorProto.FLOAT, ["batch", 2, 26, 26]),
+        ],
+        [
+            numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), "filters"),
             numpy_helper.from_array(weights, "weights"),
             numpy_helper.from_array(np.array([5.0, 0.0], np.float32), "bias"),
         ],
