@@ -20,7 +20,16 @@ PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.openapi", "docs.pag
 """Endpoints that need no key."""
 
 _ADMIN_BLUEPRINTS = frozenset({"keys"})
-_READING_POSTS = frozenset({"results.predict", "explanations.show_feature_maps", "explanations.show_saliency"})
+# They store nothing: what they answer could as well be read.
+_READING_POSTS = frozenset(
+    {
+        "results.predict",
+        "explanations.show_feature_maps",
+        "explanations.show_saliency",
+        "ensembles.predict",
+        "registry.predict",
+    }
+)
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INCLUDED: dict[Scope, frozenset[str]] = {
     "read": frozenset({"read", "train", "admin"}),

@@ -29,3 +29,15 @@ class KeyPath(_Path):
     """A key."""
 
     key_id: str
+
+
+class EnsemblePath(_Path):
+    """An ensemble."""
+
+    ensemble_id: str
+
+
+class EvaluationPath(_Path):
+    """An evaluation."""
+
+    evaluation_id: str

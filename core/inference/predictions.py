@@ -23,18 +23,20 @@ class Form(NamedTuple):
     color_mode: ColorMode
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """The base of answers."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
-class RankedClass(_Value):
+class RankedClass(Value):
     """A class and its probability, 0–1."""
 
     class_name: str = Field(alias="class")
     probability: float
 
 
-class Prediction(_Value):
+class Prediction(Value):
     """The answer for one image, as the API gives it.
 
     Attributes:

@@ -8,11 +8,14 @@ from sqlalchemy import select
 
 from core.clock import now
 from core.db.engine import Sessions, reading
-from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, PackRow
+from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, EnsembleRow, EvaluationRow, PackRow
 from core.storage.store import ObjectStore
 
 _KEYS_AT_ONCE = 500
-_NAMED = (DatasetRow.archive_key, DatasetRow.preview_key, PackRow.key, CheckpointRow.key, ArtifactRow.key)
+_NAMED = (
+    *(DatasetRow.archive_key, DatasetRow.preview_key, PackRow.key),
+    *(CheckpointRow.key, ArtifactRow.key, EvaluationRow.report_key, EnsembleRow.model_key),
+)
 
 
 def find_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from core.datasets.packs import Pack
 from core.domain.architectures import layers
-from core.domain.exports import ModelMetadata
+from core.domain.exports import TEST_PREDICTIONS, ModelMetadata
 from core.domain.reports import MOST_MISTAKES, Mistake, Report, measure_classes
 from core.domain.training_config import TrainingConfig
 from core.training.contract import EpochResult, ResultFile
@@ -23,6 +23,7 @@ from core.training.evaluation import Score, probabilities
 from core.training.export import export_model, verify_export
 from core.training.images import Positions, Split
 from core.training.processor import name_processor
+from core.training.test_predictions import write_test_predictions
 from core.training.torch_file import write_torch_file
 from core.training.weights_file import write_weights_file
 
@@ -36,6 +37,7 @@ _MEDIA_TYPES = {
     "config.json": "application/json",
     "history.csv": "text/csv",
     "report.json": "application/json",
+    TEST_PREDICTIONS: "application/octet-stream",
 }
 
 
@@ -82,6 +84,7 @@ def write_results(training: Finished, folder: Path, *, logits: Logits, test: Sco
     _write_history(files["history.csv"], training.history)
     report = make_report(training.pack, training.split.test, logits, test, versions=_versions(training))
     _write_json(files["report.json"], report.model_dump(mode="json"))
+    write_test_predictions(files[TEST_PREDICTIONS], training.pack, training.split.test, logits)
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
 
 

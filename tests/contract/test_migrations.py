@@ -24,6 +24,13 @@ TABLES = {
     "packs",
     "tenants",
     "workers",
+    "ensembles",
+    "ensemble_members",
+    "evaluations",
+    "models",
+    "model_aliases",
+    "model_alias_changes",
+    "model_versions",
 }
 
 

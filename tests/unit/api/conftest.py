@@ -259,6 +259,16 @@ def sent(ports, sender):
 @pytest.fixture(scope="session")
 def model_file():
     """Return an exported model that takes bright images for bees."""
+    return build_model()
+
+
+@pytest.fixture(scope="session")
+def make_model_file():
+    """Return a function that exports such a model; the higher ``dark``, the brighter a bee has to be."""
+    return build_model
+
+
+def build_model(*, dark=5.0, classes=CLASSES):
     weights = np.array([[0.0] * 784, [1 / 784 / 25] * 784], np.float32).T
     graph = helper.make_graph(
         [
@@ -281,11 +291,11 @@ def model_file():
         [
             numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), "filters"),
             numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([5.0, 0.0], np.float32), "bias"),
+            numpy_helper.from_array(np.array([dark, 0.0], np.float32), "bias"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    metadata = ModelMetadata(classes=CLASSES, image_size=28, color_mode="grayscale", architecture="lenet5")
+    metadata = ModelMetadata(classes=classes, image_size=28, color_mode="grayscale", architecture="lenet5")
     helper.set_model_props(model, metadata.properties())
     onnx.checker.check_model(model)
     return model.SerializeToString()
