@@ -4,7 +4,7 @@ from flask_openapi.openapi import OpenAPI
 
 from api import auth, bodies, documents, errors, headers, request_ids, routing
 from api.ports import Ports, attach
-from api.routes import datasets, ensembles, explanations, health, jobs, keys, platform, results
+from api.routes import datasets, ensembles, evaluations, explanations, health, jobs, keys, platform, registry, results
 from api.schemas.problems import Problem
 
 
@@ -32,7 +32,7 @@ def create_app(ports: Ports) -> OpenAPI:
         notes=auth.UseNotes(ports.sessions),
     )
     bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
-    for resource in (datasets, jobs, results, explanations, ensembles, keys, platform, health):
+    for resource in (datasets, jobs, results, explanations, ensembles, evaluations, registry, keys, platform, health):
         app.register_api(resource.routes)
     app.register_blueprint(documents.create_blueprint())
     return app

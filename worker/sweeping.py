@@ -3,6 +3,7 @@
 from core import logs
 from core.crash_points import reach
 from core.db.engine import transaction
+from core.services.evaluations import reap_evaluations
 from core.services.sweeper import find_unsent, reap_datasets, reap_jobs
 from worker.ensembles import form_ensembles
 from worker.host import Host
@@ -25,7 +26,9 @@ def sweep(host: Host) -> None:
 
 def _reap(host: Host) -> None:
     with transaction(host.sessions) as session:
-        reaped = reap_jobs(session) + reap_datasets(session, max_attempts=host.settings.max_attempts)
+        most = host.settings.max_attempts
+        reaped = reap_jobs(session) + reap_datasets(session, max_attempts=most)
+        reaped += reap_evaluations(session, max_attempts=most)
     if reaped:
         _log.warning("taken from lost workers", ids=reaped)
 

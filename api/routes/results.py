@@ -66,15 +66,25 @@ def download_artifact(path: ArtifactPath) -> Response:
 )
 def predict(path: JobPath, query: PredictQuery) -> Response:
     """Predict the classes of images, in the order in which they are sent or stand in the ZIP."""
-    predictor = find_predictor(path.job_id)
+    return answer(predict_with_job(path.job_id, top_k=query.top_k))
+
+
+def predict_with_job(job_id: str, *, top_k: int) -> Predictions:
+    """Return what the model of a job takes the images of this request for."""
+    predictor = find_predictor(job_id)
     images = read_images()
-    predictions = predict_images(predictor, images, top_k=query.top_k, max_pixels=ports().settings.image_max_pixels)
-    return answer(Predictions(predictions=predictions))
+    predictions = predict_images(predictor, images, top_k=top_k, max_pixels=ports().settings.image_max_pixels)
+    return Predictions(predictions=predictions)
 
 
 def find_predictor(job_id: str) -> Predictor:
     """Return the model of a job of whoever asks; raises as `core.services.results.get_artifact`."""
-    return ports().models.get(_to_file(_get_artifact(job_id, _MODEL)))
+    return ports().models.get(find_model_file(job_id))
+
+
+def find_model_file(job_id: str) -> StoredFile:
+    """Return where the model of a job of whoever asks is; raises as `core.services.results.get_artifact`."""
+    return _to_file(_get_artifact(job_id, _MODEL))
 
 
 def _get_artifact(job_id: str, name: str) -> StoredArtifact:

@@ -316,6 +316,7 @@ class EvaluationRow(Row):
     split: Mapped[str] = mapped_column(_WORD)
     status: Mapped[str] = mapped_column(_WORD)
     attempt: Mapped[int] = mapped_column(default=0)
+    attempts_lost: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None] = mapped_column(_NAME)
     lease_expires_at: Mapped[datetime | None]
     metrics: Mapped[dict[str, Any] | None]

@@ -4,12 +4,15 @@ from typing import Literal
 
 TRAIN = "lenet.train"
 INGEST = "lenet.ingest"
+EVALUATE = "lenet.evaluate"
 SWEEP = "lenet.sweep"
 COLLECT = "lenet.collect"
 
-Queue = Literal["cpu", "gpu", "numpy", "ingest"]
+Queue = Literal["cpu", "gpu", "numpy", "ingest", "evaluate"]
 CPU_QUEUE: Queue = "cpu"
 GPU_QUEUE: Queue = "gpu"
 # Of workers without torch.
 NUMPY_QUEUE: Queue = "numpy"
 INGEST_QUEUE: Queue = "ingest"
+# Of the same workers as datasets, in a slot of its own: neither keeps the other waiting.
+EVALUATE_QUEUE: Queue = "evaluate"

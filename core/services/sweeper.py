@@ -15,7 +15,8 @@ from core.domain.datasets import DatasetStatus
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.errors import UnavailableError
 from core.services.claims import SWEEPER, lose
-from core.services.messages import Sender, WakeUp, ingest_message, train_messages
+from core.services.evaluations import list_waiting
+from core.services.messages import Sender, WakeUp, evaluate_message, ingest_message, train_messages
 from core.services.workers import live_queues
 
 # A message only wakes a worker, which takes the next row whatever the message names: a few are as good as all.
@@ -88,6 +89,7 @@ def find_unsent(session: Session, sender: Sender) -> list[WakeUp]:
     )
     live = live_queues(session)
     waiting = [ingest_message(dataset_id) for dataset_id in datasets]
+    waiting += [evaluate_message(evaluation_id) for evaluation_id in list_waiting(session, limit=_MOST_MESSAGES)]
     for job_id, wanted in jobs:
         waiting += train_messages(job_id, wanted=wanted, live=live)
     return _beyond_depth(waiting, sender)

@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("split", sa.String(length=40), nullable=False),
         sa.Column("status", sa.String(length=40), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("attempts_lost", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(length=255), nullable=True),
         sa.Column("lease_expires_at", MOMENT, nullable=True),
         sa.Column("metrics", DOCUMENT, nullable=True),

@@ -111,7 +111,7 @@ def test_it_trains_what_it_can_and_takes_no_wake_up_of_what_it_cannot(
             reason = jobs.explain_status(session, jobs.get_job(session, tenant, by_torch))
             names = {row.name for row in session.query(ArtifactRow).where(ArtifactRow.job_id == by_numpy)}
     assert (read(by_numpy).status, read(by_numpy).error) == ("succeeded", None)
-    assert names == {"model.pth", "model.safetensors", "model.onnx", "config.json", "history.csv", "report.json"}
+    assert names >= {"model.pth", "model.safetensors", "model.onnx", "config.json", "history.csv", "report.json"}
     assert (read(by_torch).status, read(by_torch).attempt) == ("queued", 0)
     assert reason == "No worker that is alive can train it: it needs one with torch."
     # Both wake-ups for a worker with torch still wait for one.

@@ -52,9 +52,7 @@ def form(client):
 
 def predict(client, ensemble_id, images, query=""):
     parts = [(io.BytesIO(content), filename) for filename, content in images]
-    return client.post(
-        f"{URL}/{ensemble_id}/predict{query}", data={"image": parts}, content_type="multipart/form-data"
-    )
+    return client.post(f"{URL}/{ensemble_id}/predict{query}", data={"image": parts}, content_type="multipart/form-data")
 
 
 def faults(response):
