@@ -5,7 +5,23 @@ from flask_openapi.openapi import OpenAPI
 from api import audit as audit_trail
 from api import auth, bodies, cors, documents, errors, headers, hosts, proxies, request_ids, routing
 from api.ports import Ports, attach
-from api.routes import audit, datasets, health, jobs, keys, metrics, platform, plots, quota, results, tenants
+from api.routes import (
+    audit,
+    datasets,
+    ensembles,
+    evaluations,
+    explanations,
+    health,
+    jobs,
+    keys,
+    metrics,
+    platform,
+    plots,
+    quota,
+    registry,
+    results,
+    tenants,
+)
 from api.schemas.problems import Problem
 
 
@@ -36,7 +52,8 @@ def create_app(ports: Ports) -> OpenAPI:
     )
     audit_trail.install(app)
     bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
-    for resource in (datasets, jobs, results, plots, platform, quota, keys, tenants, audit, metrics, health):
+    tenants_own = (datasets, jobs, results, plots, explanations, ensembles, evaluations, registry, platform, quota)
+    for resource in (*tenants_own, keys, tenants, audit, metrics, health):
         app.register_api(resource.routes)
     app.register_blueprint(documents.create_blueprint())
     app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, ports.settings.trusted_proxies)  # type: ignore[method-assign]

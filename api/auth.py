@@ -27,13 +27,27 @@ BASE_PATH = "/api/v1"
 PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.openapi", "docs.page", "docs.start", "docs.static"})
 """Endpoints that need no key."""
 
-TENANT_BLUEPRINTS = frozenset({"datasets", "jobs", "results", "platform", "quota"})
+TENANT_BLUEPRINTS = frozenset(
+    {
+        *("datasets", "jobs", "results", "explanations", "ensembles", "evaluations", "registry"),
+        *("platform", "quota"),
+    }
+)
 """Resources of tenants, for keys of every scope; all others are the administrators'."""
 
 HIDDEN = frozenset({"metrics.show_metrics"})
 """Endpoints that for whoever may not use them are not there: `404` in place of `401` and `403`."""
 
-READING_POSTS = frozenset({"results.predict"})
+READING_POSTS = frozenset(
+    {
+        "results.predict",
+        "explanations.show_feature_maps",
+        "explanations.show_saliency",
+        "ensembles.predict",
+        "registry.predict",
+    }
+)
+"""They store nothing: what they answer could as well be read."""
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INCLUDED: dict[Scope, frozenset[str]] = {
     "read": frozenset({"read", "train", "admin"}),

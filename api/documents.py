@@ -26,6 +26,9 @@ TAGS = {
         "datasets": "Uploaded archives of pictures.",
         "jobs": "Trainings.",
         "results": "What a training that succeeded gives.",
+        "ensembles": "Models that vote.",
+        "evaluations": "Models looked at on other images.",
+        "models": "The registry: named models with versions and aliases.",
         "platform": "Presets, architectures, workers and queues.",
         "quota": "What one may use.",
         "keys": "API keys; for administrators.",
@@ -42,6 +45,7 @@ _MEANINGS = {
     403: "The key's scope forbids it.",
     404: "There is no such thing, or it is another tenant's.",
     408: "The request came too slowly.",
+    406: "The client takes none of the media types that there are.",
     409: "The resource is in a state that forbids it.",
     412: "The file is not the one that `If-Match` names.",
     413: "Too large.",
@@ -57,6 +61,8 @@ _BYTES = {"type": "string", "format": "binary"}
 _FILE_SCHEMAS: dict[str, dict[str, Any]] = {"application/json": {}}  # any JSON
 _OF_ANY_REQUEST = (400, 408, 414, 431)
 _ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 415, 422, 429, 503)
+# Shapes that are values of a picture; `Accept` says which of the two is wanted.
+_PICTURED = frozenset({"FeatureMaps", "SaliencyMap"})
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -113,6 +119,7 @@ def build_document(app: OpenAPI) -> dict[str, Any]:
             if "application/json" in invalid.get("content", {}):
                 del operation["responses"]["422"]
             _let_body_be_absent(operation, document["components"]["schemas"])
+            _add_picture(operation["responses"].get("200", {}).get("content", {}))
     return document
 
 
@@ -122,6 +129,13 @@ def _let_body_be_absent(operation: dict[str, Any], schemas: dict[str, Any]) -> N
     reference = body.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
     if (schema := schemas.get(reference.rpartition("/")[2])) is not None:
         body["required"] = bool(schema.get("required"))
+
+
+def _add_picture(content: dict[str, Any]) -> None:
+    """Say that an answer may be a picture too, which the library has no way of saying beside a shape."""
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    if reference.rsplit("/", 1)[-1] in _PICTURED:
+        content["image/png"] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def create_blueprint() -> Blueprint:

@@ -41,7 +41,7 @@ def open_ports(settings: Settings) -> Ports:
         sessions=sessions,
         store=store,
         outbox=Outbox(sender),
-        models=Models(store, ModelCache(settings.model_cache_bytes)),
+        models=Models(store, ModelCache(settings.model_cache_bytes, threads=settings.predict_threads)),
         decoders=ImageDecoders(
             processes=settings.predict_processes,
             memory_bytes=settings.decode_memory_bytes,

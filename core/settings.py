@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     max_request_bytes: Annotated[int, Field(ge=1, description="Largest JSON body.")] = 2**20
     max_predict_bytes: Annotated[int, Field(ge=1, description="Largest body of a prediction.")] = 64 * 2**20
     max_predict_images: Annotated[int, Field(ge=1, description="Most images in one prediction.")] = 2000
+    predict_threads: Annotated[
+        int, Field(ge=1, description="Threads that compute one prediction; requests already run side by side.")
+    ] = 1
     archive_max_entries: Annotated[int, Field(ge=1, description="Most entries in an archive.")] = 1_100_000
     archive_max_bytes: Annotated[int, Field(ge=1, description="Most bytes that an archive may unpack to.")] = 50 * 2**30
     archive_max_entry_bytes: Annotated[int, Field(ge=1, description="Most bytes of one unpacked entry.")] = 64 * 2**20

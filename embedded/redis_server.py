@@ -15,7 +15,7 @@ USER = "lenet"
 # All that wake-ups need, and in parentheses what the counters of requests do: no scripts, no configuration, no
 # emptying, no other keys, no channels. `deploy/redis.conf` gives the same; a test compares them.
 RIGHTS = (
-    "resetkeys ~cpu* ~gpu* ~numpy* ~ingest* ~_kombu.binding* resetchannels "
+    "resetkeys ~cpu* ~gpu* ~numpy* ~ingest* ~evaluate* ~_kombu.binding* resetchannels "
     "-@all +ping +select +client|setinfo +client|setname +multi +exec +llen +lpush +brpop +sadd "
     "(~requests/* ~guesses/* ~refusals/* +set +incrby +get +pttl)"
 )

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "role",
         choices=("train", "ingest", "beat"),
-        help="train: takes jobs. ingest: reads datasets and sweeps. beat: sends the sweep; run exactly one.",
+        help="train: takes jobs. ingest: reads datasets, evaluates and sweeps. beat: sends the sweep; run exactly one.",
     )
     role = parser.parse_args().role
     settings = Settings()
@@ -52,7 +52,8 @@ def _run_worker(worker: Worker) -> None:
     """Start Celery's consumer; SIGTERM and SIGINT let running jobs write a checkpoint and go back to the queue."""
 
     def close(**_: Any) -> None:
-        worker.slots.closing.set()
+        for slots in worker.slots:
+            slots.closing.set()
 
     def ready(**_: Any) -> None:
         worker.presence.start()

@@ -1,4 +1,4 @@
-"""What a running job writes: fenced by its attempt, and tried again while the lease holds and a service is away."""
+"""What running work writes: fenced by its attempt, and tried again while the lease holds and a service is away."""
 
 import time
 from collections.abc import Callable
@@ -20,19 +20,18 @@ _MOST_WRONG = 3
 Value = TypeVar("Value")
 
 
-class JobWriter:
-    """Does things on behalf of one claim that need the database or the store."""
+class PatientWriter:
+    """Does things under one lease that need the database or the store."""
 
-    def __init__(self, sessions: Sessions, claim: Claim, lease: Lease) -> None:
+    def __init__(self, sessions: Sessions, lease: Lease) -> None:
         self._sessions = sessions
-        self._claim = claim
         self._lease = lease
 
     def insist(self, action: Callable[[], Value]) -> Value:
         """Return what ``action`` returns, trying again while a backing service is away.
 
         Raises:
-            LeaseLostError: The job is no longer held, or the database was away until the lease ran out.
+            LeaseLostError: What it is done for is no longer held, or the database was away until the lease ran out.
             IntegrityError: What was read was wrong three times: it was not altered on its way.
         """
         wrong = 0
@@ -55,6 +54,14 @@ class JobWriter:
                 return service(session)
 
         return self.insist(commit)
+
+
+class JobWriter(PatientWriter):
+    """Does them on behalf of one claim of a job, and keeps its log."""
+
+    def __init__(self, sessions: Sessions, claim: Claim, lease: Lease) -> None:
+        super().__init__(sessions, lease)
+        self._claim = claim
 
     def log(self, message: str, *, level: str = "info") -> None:
         """Add a line to the job's log and to the worker's; a database that is away does not stop the training."""

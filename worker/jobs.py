@@ -19,7 +19,7 @@ from worker.host import Host
 from worker.job_writer import JobWriter
 from worker.lease import Lease
 from worker.oom import count_oom_kills
-from worker.packs import LocalPack, use_pack
+from worker.packs import LocalPack, PackOrder, use_pack
 from worker.slots import Slots
 from worker.starting import Start, Starts
 from worker.trainers import Order, Trainer, TrainerSource
@@ -93,7 +93,7 @@ class JobRun:
     def _prepare_and_train(self, trainers: TrainerSource) -> None:
         with (
             self.host.scratch("job") as folder,
-            use_pack(self.host, self.claim, self.writer, self.lease) as pack,
+            use_pack(self.host, self._pack_order(), self.writer, self.lease) as pack,
         ):
             starts = Starts(self.claim, self.writer, self.host.store, folder)
             while True:
@@ -103,6 +103,10 @@ class JobRun:
                     break
                 starts.pass_over(start.checkpoint, "the trainer cannot go on from it")
             self._conclude(following, exit_code)
+
+    def _pack_order(self) -> PackOrder:
+        claim = self.claim
+        return PackOrder(claim.tenant_id, claim.dataset_id, claim.config["image_size"], claim.config["color_mode"])
 
     def _train(
         self, trainers: TrainerSource, start: Start, notes: str | None, *, pack: LocalPack, folder: Path

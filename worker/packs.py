@@ -1,4 +1,4 @@
-"""Gives a job the pack that it trains on: from this host's cache, from the store, or made from the archive."""
+"""Gives work the pack that it stands on: from this host's cache, from the store, or made from the archive."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -11,14 +11,23 @@ from core.db.engine import transaction
 from core.db.rows import DatasetRow, PackRow
 from core.domain.datasets import ColorMode
 from core.errors import IntegrityError
-from core.services.claims import Claim
 from core.services.datasets import get_dataset
 from core.services.ingest import find_pack, record_pack
 from core.storage import keys
 from worker.datasets import local_archive
 from worker.host import Host
-from worker.job_writer import JobWriter
+from worker.job_writer import PatientWriter
 from worker.lease import Lease
+
+
+@dataclass(frozen=True)
+class PackOrder:
+    """Which pack is wanted: of whose dataset, with images of which side in pixels and which colour mode."""
+
+    tenant_id: str
+    dataset_id: str
+    image_size: int
+    color_mode: ColorMode
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,13 @@ class LocalPack:
 
 
 @contextmanager
-def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Iterator[LocalPack]:
-    """Yield the pack that the claim's config asks for, as a local file; it stays while it is used.
+def use_pack(host: Host, order: PackOrder, writer: PatientWriter, lease: Lease) -> Iterator[LocalPack]:
+    """Yield a pack as a local file; it stays while it is used.
 
     Raises:
-        LeaseLostError: The job is no longer held; a pack that is being made is given up.
+        LeaseLostError: What it is wanted for is no longer held; a pack that is being made is given up.
     """
-    size, mode = claim.config["image_size"], claim.config["color_mode"]
-    archive_sha256, pack = writer.insist(
-        lambda: _find_or_make(host, claim, image_size=size, color_mode=mode, on_progress=lease.check)
-    )
+    archive_sha256, pack = writer.insist(lambda: _find_or_make(host, order, on_progress=lease.check))
 
     def fetch(path: Path) -> None:
         writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest, size_bytes=pack.size_bytes))
@@ -48,18 +54,14 @@ def use_pack(host: Host, claim: Claim, writer: JobWriter, lease: Lease) -> Itera
         yield LocalPack(path, {"archive_sha256": archive_sha256, "pack_sha256": pack.digest})
 
 
-def _find_or_make(
-    host: Host, claim: Claim, *, image_size: int, color_mode: ColorMode, on_progress: Callable[[], None]
-) -> tuple[str, PackRow]:
-    """Return the pack, and the hash of the archive that it comes from."""
-    with _one_maker(host, f"{claim.dataset_id}-{image_size}-{color_mode}"):
+def _find_or_make(host: Host, order: PackOrder, *, on_progress: Callable[[], None]) -> tuple[str, PackRow]:
+    """Return the hash of the archive that the pack comes from, and the pack."""
+    size, mode = order.image_size, order.color_mode
+    with _one_maker(host, f"{order.dataset_id}-{size}-{mode}"):
         with transaction(host.sessions, read_only=True) as session:
-            dataset = get_dataset(session, claim.tenant_id, claim.dataset_id)
-            pack = find_pack(session, claim.dataset_id, image_size=image_size, color_mode=color_mode)
-        made = pack or _make(
-            host, claim, dataset, image_size=image_size, color_mode=color_mode, on_progress=on_progress
-        )
-        return dataset.sha256, made
+            dataset = get_dataset(session, order.tenant_id, order.dataset_id)
+            pack = find_pack(session, order.dataset_id, image_size=size, color_mode=mode)
+        return dataset.sha256, pack or _make(host, order, dataset, on_progress=on_progress)
 
 
 @contextmanager
@@ -72,15 +74,8 @@ def _one_maker(host: Host, name: str) -> Iterator[None]:
         yield
 
 
-def _make(
-    host: Host,
-    claim: Claim,
-    dataset: DatasetRow,
-    *,
-    image_size: int,
-    color_mode: ColorMode,
-    on_progress: Callable[[], None],
-) -> PackRow:
+def _make(host: Host, order: PackOrder, dataset: DatasetRow, *, on_progress: Callable[[], None]) -> PackRow:
+    size, mode = order.image_size, order.color_mode
     with (
         host.scratch("pack") as folder,
         local_archive(host.store, dataset.archive_key, dataset.sha256, folder) as archive,
@@ -88,16 +83,16 @@ def _make(
         digest = run_build_pack(
             archive,
             folder,
-            image_size=image_size,
-            color_mode=color_mode,
+            image_size=size,
+            color_mode=mode,
             settings=host.settings,
             on_progress=lambda _: on_progress(),
         )
-        key = keys.pack(claim.tenant_id, claim.dataset_id, image_size=image_size, color_mode=color_mode, digest=digest)
+        key = keys.pack(order.tenant_id, order.dataset_id, image_size=size, color_mode=mode, digest=digest)
         stored = host.store.put_file(key, folder / "pack")
     with transaction(host.sessions) as session:
-        record_pack(session, claim.dataset_id, stored, image_size=image_size, color_mode=color_mode)
-        made = find_pack(session, claim.dataset_id, image_size=image_size, color_mode=color_mode)
+        record_pack(session, order.dataset_id, stored, image_size=size, color_mode=mode)
+        made = find_pack(session, order.dataset_id, image_size=size, color_mode=mode)
     if made is None:
         raise IntegrityError("The pack that was just recorded is not there.")
     return made

@@ -21,7 +21,7 @@ class Presence:
     Neither ever ends by an error: what is away is waited for, and each failure is told.
     """
 
-    def __init__(self, host: Host, slots: Slots) -> None:
+    def __init__(self, host: Host, *slots: Slots) -> None:
         self._host = host
         self._slots = slots
         self._lock = threading.Lock()
@@ -48,14 +48,18 @@ class Presence:
                 host=socket.gethostname(),
                 role=host.role,
                 device=host.device,
-                slots=self._slots.count,
-                busy=self._slots.busy(),
+                slots=sum(slots.count for slots in self._slots),
+                busy=[name for slots in self._slots for name in slots.busy()],
                 engines=host.engines,
             )
 
     def poll(self) -> None:
-        """Fill a slot where one is free, in a thread of its own, and sweep: a queue in trouble hinders no job."""
-        threading.Thread(target=self._try, args=(self._slots.fill,), name="polled", daemon=True).start()
+        """Fill a slot of each kind where one is free, each in a thread of its own, and sweep.
+
+        A queue in trouble hinders no job.
+        """
+        for slots in self._slots:
+            threading.Thread(target=self._try, args=(slots.fill,), name="polled", daemon=True).start()
         sweep(self._host)
 
     def leave(self) -> None:
@@ -69,7 +73,7 @@ class Presence:
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         while True:
             self._try(action)
-            if self._slots.closing.wait(seconds):
+            if self._slots[0].closing.wait(seconds):
                 return
 
     @staticmethod

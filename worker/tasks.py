@@ -14,12 +14,14 @@ from worker.sweeping import sweep
 _log = logs.get(__name__)
 
 
-def register_tasks(app: Celery, host: Host, slots: Slots) -> None:
-    """Register the tasks of the host's role."""
+def register_tasks(app: Celery, host: Host, slots: Slots, *, evaluating: Slots | None = None) -> None:
+    """Register the tasks of the host's role; ``evaluating`` are the slots of evaluations, beside those of datasets."""
     if host.role == "train":
         _register_fill(app, tasks.TRAIN, slots)
     else:
         _register_fill(app, tasks.INGEST, slots)
+        if evaluating is not None:
+            _register_fill(app, tasks.EVALUATE, evaluating)
         _register_upkeep(app, host)
 
 

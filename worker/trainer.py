@@ -34,7 +34,7 @@ _TOO_LITTLE_MEMORY = (
 
 def main(connection: Connection, nice: int) -> None:
     """Wait for an order, train, report, end. Runs in a process of its own."""
-    _isolate(nice)
+    isolate(nice)
     import core.training.preload  # noqa: F401, PLC0415 - a spawned process loads torch while it waits
 
     try:
@@ -49,7 +49,7 @@ def main(connection: Connection, nice: int) -> None:
         os._exit(1)  # The supervisor is gone; nobody is left to tell.
 
 
-def _isolate(nice: int) -> None:
+def isolate(nice: int) -> None:
     """Make a process group, take a low priority, and die with the parent; the supervisor handles signals."""
     os.setsid()
     os.nice(nice)

@@ -27,6 +27,7 @@ from core.settings import ENVIRONMENT_PREFIX, Settings
 from core.storage.wiring import open_store
 from worker.celery_app import create_celery
 from worker.datasets import read_next_dataset
+from worker.evaluations import evaluate_next
 from worker.gpus import find_driver, why_no_gpu
 from worker.host import Host, Role
 from worker.jobs import run_next_job
@@ -39,6 +40,7 @@ from worker.trainers import ForkedTrainers, SpawnedTrainers, TrainerSource
 _log = logs.get(__name__)
 _REDIS_SECONDS = 4
 _INGEST_SLOTS = 1
+_EVALUATE_SLOTS = 1
 # The ingest worker sweeps too, beside what fills its slot.
 _SWEEP_THREADS = 2
 
@@ -49,7 +51,7 @@ class Worker:
 
     app: Celery
     host: Host
-    slots: Slots
+    slots: tuple[Slots, ...]
     presence: Presence
     trainers: TrainerSource | None
     queues: tuple[tasks.Queue, ...]
@@ -64,28 +66,19 @@ def build_trainer(settings: Settings) -> Worker:
     app, host = _open_host(settings, "train", device, engines)
     slots = Slots(settings.worker_slots, partial(run_next_job, host, trainers))
     queues = (choose_queue(device, engines),)
-    return _assemble(app, host, slots, trainers=trainers, queues=queues, threads=settings.worker_slots)
+    register_tasks(app, host, slots)
+    return Worker(app, host, (slots,), Presence(host, slots), trainers, queues, settings.worker_slots)
 
 
 def build_ingester(settings: Settings) -> Worker:
-    """Return a worker that reads datasets and sweeps."""
+    """Return a worker that reads datasets, evaluates and sweeps."""
     app, host = _open_host(settings, "ingest", "cpu", ())
-    slots = Slots(_INGEST_SLOTS, partial(read_next_dataset, host))
-    threads = _INGEST_SLOTS + _SWEEP_THREADS
-    return _assemble(app, host, slots, trainers=None, queues=(tasks.INGEST_QUEUE,), threads=threads)
-
-
-def _assemble(
-    app: Celery,
-    host: Host,
-    slots: Slots,
-    *,
-    trainers: TrainerSource | None,
-    queues: tuple[tasks.Queue, ...],
-    threads: int,
-) -> Worker:
-    register_tasks(app, host, slots)
-    return Worker(app, host, slots, Presence(host, slots), trainers, queues, threads)
+    reading = Slots(_INGEST_SLOTS, partial(read_next_dataset, host))
+    evaluating = Slots(_EVALUATE_SLOTS, partial(evaluate_next, host))
+    register_tasks(app, host, reading, evaluating=evaluating)
+    queues = (tasks.INGEST_QUEUE, tasks.EVALUATE_QUEUE)
+    threads = _INGEST_SLOTS + _EVALUATE_SLOTS + _SWEEP_THREADS
+    return Worker(app, host, (reading, evaluating), Presence(host, reading, evaluating), None, queues, threads)
 
 
 def find_engines() -> tuple[EngineName, ...]:

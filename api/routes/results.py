@@ -1,25 +1,22 @@
 """What a job that succeeded gives: its report, its files, predictions."""
 
-import io
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import answer
 from api.auth import BASE_PATH, principal
-from api.bodies import refuse_media_type, strict_request
 from api.documents import SECURITY, TAGS, file_response, problems
 from api.downloads import MEDIA_TYPES, Download, send
+from api.images import describe_images, read_images
 from api.models import StoredFile, read_whole
-from api.multipart import open_form
 from api.ports import ports
 from api.schemas.base import Items
 from api.schemas.paths import ArtifactPath, JobPath
 from api.schemas.results import Artifact, Predictions, PredictQuery, shape_artifact
 from core.db.engine import reading, transaction
 from core.domain.reports import Report
-from core.errors import Fault, InvalidError
 from core.inference.predictions import predict_images
+from core.inference.predictor import Predictor
 from core.services import results
 from core.services.results import StoredArtifact
 
@@ -32,14 +29,6 @@ routes = APIBlueprint(
     abp_responses=problems(409),
 )
 _REPORT, _MODEL = "report.json", "model.onnx"
-_IMAGES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-_BODY = {
-    "required": True,
-    "description": "One or many images: PNG, JPEG, BMP, GIF, WebP or TIFF.",
-    "content": {
-        "multipart/form-data": {"schema": {"type": "object", "required": ["image"], "properties": {"image": _IMAGES}}}
-    },
-}
 
 
 @routes.get("/jobs/<id:job_id>/report", responses={200: Report})
@@ -72,20 +61,32 @@ def download_artifact(path: ArtifactPath) -> Response:
     return send(ports().store, Download(_to_file(row), row.name, row.media_type))
 
 
-@routes.post("/jobs/<id:job_id>/predict", request_body=_BODY, responses={**problems(409, 413), 200: Predictions})
+@routes.post(
+    "/jobs/<id:job_id>/predict", request_body=describe_images(), responses={**problems(409, 413), 200: Predictions}
+)
 def predict(path: JobPath, query: PredictQuery) -> Response:
-    """Predict the classes of images, in the order in which they are sent."""
-    row = _get_artifact(path.job_id, _MODEL)
-    images = _read_images()
-    predictor = ports().models.get(_to_file(row))
+    """Predict the classes of images, in the order in which they are sent or stand in the ZIP."""
+    return answer(predict_with_job(path.job_id, top_k=query.top_k))
+
+
+def predict_with_job(job_id: str, *, top_k: int) -> Predictions:
+    """Return what the model of a job takes the images of this request for."""
+    predictor = find_predictor(job_id)
+    images = read_images()
     predictions = predict_images(
-        predictor,
-        images,
-        top_k=query.top_k,
-        max_pixels=ports().settings.image_max_pixels,
-        read=ports().decoders.reader(),
+        predictor, images, top_k=top_k, max_pixels=ports().settings.image_max_pixels, read=ports().decoders.reader()
     )
-    return answer(Predictions(predictions=predictions))
+    return Predictions(predictions=predictions)
+
+
+def find_predictor(job_id: str) -> Predictor:
+    """Return the model of a job of whoever asks; raises as `core.services.results.get_artifact`."""
+    return ports().models.get(find_model_file(job_id))
+
+
+def find_model_file(job_id: str) -> StoredFile:
+    """Return where the model of a job of whoever asks is; raises as `core.services.results.get_artifact`."""
+    return _to_file(_get_artifact(job_id, _MODEL))
 
 
 def _get_artifact(job_id: str, name: str) -> StoredArtifact:
@@ -95,24 +96,3 @@ def _get_artifact(job_id: str, name: str) -> StoredArtifact:
 
 def _to_file(row: StoredArtifact) -> StoredFile:
     return StoredFile(row.key, row.size_bytes, row.sha256)
-
-
-def _read_images() -> list[tuple[str, bytes]]:
-    """Return the images that the request sends, with their names.
-
-    Raises:
-        TooLargeError: They are too many, or too large together.
-        InvalidError: There is none, or something else.
-    """
-    request, settings = strict_request(), ports().settings
-    if request.mimetype != "multipart/form-data":
-        refuse_media_type("multipart/form-data with one or many files named image")
-    body = io.BufferedReader(request.open_body(max_bytes=settings.max_predict_bytes))
-    images: list[tuple[str, bytes]] = []
-    for part in open_form(request, body, most_parts=settings.max_predict_images).read_parts():
-        if part.name != "image":
-            raise InvalidError("The form has an unknown field.", faults=[Fault(f"/{part.name}", "is not known")])
-        images.append((part.filename or f"image-{len(images)}", part.readall()))
-    if not images:
-        raise InvalidError("The form has no image.", faults=[Fault("/image", "is missing")])
-    return images

@@ -43,3 +43,39 @@ class KeyPath(_Path):
     """A key."""
 
     key_id: str
+
+
+class EnsemblePath(_Path):
+    """An ensemble."""
+
+    ensemble_id: str
+
+
+class ModelPath(_Path):
+    """A named model."""
+
+    name: str
+
+
+class ModelReferencePath(ModelPath):
+    """One version of a named model, by its number or by an alias."""
+
+    reference: str
+
+
+class VersionPath(ModelPath):
+    """One version of a named model, by its number."""
+
+    version: int
+
+
+class AliasPath(ModelPath):
+    """An alias of a named model."""
+
+    alias: str
+
+
+class EvaluationPath(_Path):
+    """An evaluation."""
+
+    evaluation_id: str

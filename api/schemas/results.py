@@ -6,6 +6,7 @@ from pydantic import Field
 
 from api.schemas.base import Query, Shape
 from core.db.rows import ArtifactRow
+from core.inference.ensembles import VotedPrediction
 from core.inference.predictions import Prediction
 
 
@@ -28,6 +29,12 @@ class Predictions(Shape):
     """Predictions in the order in which the images were sent."""
 
     predictions: list[Prediction]
+
+
+class NamedPredictions(Shape):
+    """Predictions by a version of a named model; `votes` and `agreement` where that is an ensemble."""
+
+    predictions: list[Prediction | VotedPrediction]
 
 
 def shape_artifact(row: ArtifactRow) -> Artifact:

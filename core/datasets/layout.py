@@ -128,7 +128,7 @@ def _read_names(members: Members) -> _Names:
         folder, _, last = name.rpartition("/")
         place = numbers.setdefault(folder, len(clutter))
         if place == len(clutter):
-            clutter.append(folder != "." and any(map(_is_clutter, folder.lower().split("/"))))
+            clutter.append(folder != "." and any(map(is_clutter, folder.lower().split("/"))))
         places.append(place)
         notes.append(_CLUTTER_NOTE if clutter[place] else _note(last.lower()))
     return _Names(np.array(notes, np.uint8), list(numbers), np.array(places, np.int64))
@@ -138,7 +138,7 @@ def _note(last: str) -> int:
     """Return what is known of an entry by the last part of its path, in lower case."""
     if not last:
         return _FOLDER_NOTE
-    if _is_clutter(last):
+    if is_clutter(last):
         return _CLUTTER_NOTE
     stem, _, suffix = last.rpartition(".")
     if not stem:
@@ -148,7 +148,8 @@ def _note(last: str) -> int:
     return _NESTED_NOTE if suffix in _ARCHIVE_SUFFIXES else _NO_IMAGE_NOTE
 
 
-def _is_clutter(part: str) -> bool:
+def is_clutter(part: str) -> bool:
+    """Return whether a part of a path, in lower case, is what systems leave behind."""
     return part.startswith(".") or part in _CLUTTER
 
 

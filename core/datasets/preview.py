@@ -74,7 +74,7 @@ def draw_preview(classes: Sequence[str], rows: Sequence[Sequence[Preview]]) -> I
     for number, (name, pictures) in enumerate(zip(classes, rows, strict=False)):
         left = _MARGIN + number // lines * width
         top = _MARGIN + number % lines * height
-        draw.text((left, top), _shorten(name, width - _MARGIN, font), _INK, font)
+        draw.text((left, top), shorten(name, width - _MARGIN, font), _INK, font)
         for place, picture in enumerate(pictures[: form.images]):
             _paste(sheet, picture, left + place * (form.side + _GAP), top + _TEXT_HEIGHT, form.side)
     draw.text((_MARGIN, size[1] - _MARGIN - _TEXT_HEIGHT), note, _INK, font)
@@ -87,7 +87,8 @@ def _paste(sheet: Image.Image, picture: Preview, left: int, top: int, side: int)
     sheet.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
 
 
-def _shorten(name: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def shorten(name: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return a name as far as it fits into ``width`` pixels, with an ellipsis where it does not."""
     if font.getlength(name) <= width:
         return name
     name = name[:width]  # no letter is narrower than a pixel; measuring a name of many thousands would take long

@@ -354,6 +354,118 @@ class ArtifactRow(Row):
     created_at: Mapped[datetime]
 
 
+class EvaluationRow(Row):
+    """A stored model on a dataset that it was not trained on, or on another part of its own."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (Index("ix_evaluations_status_lease", "status", "lease_expires_at"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[str] = mapped_column(_ID, index=True)  # no foreign key: results outlive the dataset
+    split: Mapped[str] = mapped_column(_WORD)
+    status: Mapped[str] = mapped_column(_WORD)
+    attempt: Mapped[int] = mapped_column(default=0)
+    attempts_lost: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(_NAME)
+    lease_expires_at: Mapped[datetime | None]
+    metrics: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    report_key: Mapped[str | None] = mapped_column(_KEY)
+    report_size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    report_sha256: Mapped[str | None] = mapped_column(_HASH)
+    request_id: Mapped[str | None] = mapped_column(_NAME)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+
+class EnsembleRow(Row):
+    """Some models that vote. ``formed_at`` is when the last of them was there; its members never change."""
+
+    __tablename__ = "ensembles"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str] = mapped_column(_NAME)
+    voting: Mapped[str] = mapped_column(_WORD)
+    classes: Mapped[list[Any]]
+    metrics: Mapped[dict[str, Any] | None]
+    model_key: Mapped[str | None] = mapped_column(_KEY)
+    model_size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    model_sha256: Mapped[str | None] = mapped_column(_HASH)
+    created_at: Mapped[datetime]
+    formed_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class EnsembleMemberRow(Row):
+    """One model of an ensemble. The job cannot be deleted while it is one."""
+
+    __tablename__ = "ensemble_members"
+
+    ensemble_id: Mapped[str] = mapped_column(ForeignKey("ensembles.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    weight: Mapped[float]
+
+
+class ModelRow(Row):
+    """A name under which versions of a model are known; ``last_version`` is never given again."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(_NAME)
+    description: Mapped[str | None] = mapped_column(Text)
+    last_version: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(_NAME)
+
+
+class ModelVersionRow(Row):
+    """One version: a job's model or an ensemble, neither of which can be deleted while it is one. Never changed."""
+
+    __tablename__ = "model_versions"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    ensemble_id: Mapped[str | None] = mapped_column(ForeignKey("ensembles.id"), index=True)
+    description: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(_NAME)
+
+
+class ModelAliasRow(Row):
+    """A word for a version, as ``production``."""
+
+    __tablename__ = "model_aliases"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    alias: Mapped[str] = mapped_column(_WORD, primary_key=True)
+    version: Mapped[int]
+    set_at: Mapped[datetime]
+    set_by: Mapped[str] = mapped_column(_NAME)
+
+
+class ModelAliasChangeRow(Row):
+    """One change of an alias: from and to which version (``None``: there was, or is, none), when and by whose key."""
+
+    __tablename__ = "model_alias_changes"
+
+    id: Mapped[int] = mapped_column(_BigKey, primary_key=True, autoincrement=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    alias: Mapped[str] = mapped_column(_WORD)
+    before: Mapped[int | None]
+    after: Mapped[int | None]
+    at: Mapped[datetime]
+    by: Mapped[str] = mapped_column(_NAME)
+
+
 class WorkerRow(Row):
     """A worker that has reported; its heartbeat says whether it still lives."""
 

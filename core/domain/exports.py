@@ -16,6 +16,13 @@ PROBABILITIES = "probabilities"
 FEATURE_MAPS = "feature_maps_"
 _KEY = "lenet"
 
+TEST_PREDICTIONS = "test_predictions.npz"
+"""A NumPy archive of a model's answers to the test split, so that votes can be measured without the images.
+
+``probabilities`` float32 ``(n, classes)``, ``labels`` int32 ``(n,)``, ``images``: a digest of the paths and labels,
+equal where the test images are the same in the same order.
+"""
+
 
 class ModelMetadata(BaseModel):
     """What a model says of itself.

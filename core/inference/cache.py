@@ -14,11 +14,12 @@ _BYTES_OF_A_SESSION = 2**20
 class ModelCache:
     """Predictors by key, at most ``capacity_bytes`` of them by estimate; the least recently used goes first.
 
-    One that is larger than the whole cache is loaded and not kept.
+    One that is larger than the whole cache is loaded and not kept. Each answers with ``threads`` threads.
     """
 
-    def __init__(self, capacity_bytes: int) -> None:
+    def __init__(self, capacity_bytes: int, *, threads: int = 1) -> None:
         self._capacity_bytes = capacity_bytes
+        self._threads = threads
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Predictor] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
@@ -36,7 +37,7 @@ class ModelCache:
         try:
             with loading:
                 if (predictor := self._find(key)) is None:
-                    predictor = Predictor(load())
+                    predictor = Predictor(load(), threads=self._threads)
                     self._keep(key, predictor)
                 return predictor
         finally:

@@ -1,12 +1,13 @@
 """From image files to named answers."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.domain.datasets import ColorMode
 from core.errors import Fault, InvalidError
 from core.inference.decoders import ReadImage
 from core.inference.predictor import Predictor
@@ -17,18 +18,27 @@ _IMAGES_AT_ONCE = 256
 _DIGITS = 6
 
 
-class _Value(BaseModel):
+class Form(NamedTuple):
+    """What a model takes images as: side in pixels and colour mode."""
+
+    image_size: int
+    color_mode: ColorMode
+
+
+class Value(BaseModel):
+    """The base of answers."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
-class RankedClass(_Value):
+class RankedClass(Value):
     """A class and its probability, 0–1."""
 
     class_name: str = Field(alias="class")
     probability: float
 
 
-class Prediction(_Value):
+class Prediction(Value):
     """The answer for one image, as the API gives it.
 
     Attributes:
@@ -61,36 +71,46 @@ def predict_images(
     Raises:
         InvalidError: ``unreadable_image``: with a fault for each image that cannot be read, ``/image/<index>``.
     """
-    faults: list[Fault] = []
-    predictions: list[Prediction] = []
-    for start in range(0, len(images), _IMAGES_AT_ONCE):
-        chunk = images[start : start + _IMAGES_AT_ONCE]
-        arrays = _read(predictor, chunk, max_pixels, faults, first=start, read=read)
-        if not faults:
-            answers = predictor.predict(np.stack(arrays))
-            predictions += _name(predictor.classes, [filename for filename, _ in chunk], answers, top_k)
-    if faults:
-        raise InvalidError("Some images cannot be read.", code="unreadable_image", faults=faults)
+    about, predictions = predictor.metadata, list[Prediction]()
+    form = Form(about.image_size, about.color_mode)
+    for filenames, pixels in read_chunks(images, [form], max_pixels=max_pixels, read=read):
+        predictions += _name(predictor.classes, filenames, predictor.predict(pixels[form]), top_k)
     return predictions
 
 
+def read_chunks(
+    images: Sequence[tuple[str, bytes]], forms: Sequence[Form], *, max_pixels: int, read: ReadImage
+) -> Iterator[tuple[list[str], dict[Form, npt.NDArray[np.uint8]]]]:
+    """Yield some images after others: their file names, and their pixels ``(n, size, size, channels)`` in each form.
+
+    After the first image that cannot be read nothing more is yielded, but every one is looked at. ``read`` decodes an
+    image.
+
+    Raises:
+        InvalidError: ``unreadable_image``: with a fault for each image that cannot be read, ``/image/<index>``.
+    """
+    faults: list[Fault] = []
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        chunk = images[start : start + _IMAGES_AT_ONCE]
+        arrays = {form: _read(form, chunk, max_pixels, first=start, read=read) for form in forms}
+        faults += next(iter(arrays.values()))[1]
+        if not faults:
+            yield [name for name, _ in chunk], {form: np.stack(found) for form, (found, _) in arrays.items()}
+    if faults:
+        raise InvalidError("Some images cannot be read.", code="unreadable_image", faults=faults)
+
+
 def _read(
-    predictor: Predictor,
-    images: Iterable[tuple[str, bytes]],
-    max_pixels: int,
-    faults: list[Fault],
-    *,
-    first: int,
-    read: ReadImage,
-) -> list[npt.NDArray[np.uint8]]:
-    """Return the images that can be read, and add a fault for each that cannot."""
-    about, arrays = predictor.metadata, []
+    form: Form, images: Iterable[tuple[str, bytes]], max_pixels: int, *, first: int, read: ReadImage
+) -> tuple[list[npt.NDArray[np.uint8]], list[Fault]]:
+    """Return the images that can be read, and a fault for each that cannot."""
+    arrays, faults = [], []
     for index, (filename, data) in enumerate(images, start=first):
         try:
-            arrays.append(read(data, image_size=about.image_size, color_mode=about.color_mode, max_pixels=max_pixels))
+            arrays.append(read(data, image_size=form.image_size, color_mode=form.color_mode, max_pixels=max_pixels))
         except InvalidError as error:
             faults.append(Fault(f"/image/{index}", f"{filename}: {error.detail}"))
-    return arrays
+    return arrays, faults
 
 
 def _name(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from core.domain.exports import FEATURE_MAPS, INPUT, PROBABILITIES, ModelMetadata
+from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, ModelMetadata
 from core.errors import IntegrityError
 
 # The bulk of the speed of larger batches, at little memory.
@@ -33,14 +33,18 @@ class Predictor:
         size_bytes: Size of the model's file.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, threads: int = 1) -> None:
         """Load the model from the bytes of its file.
+
+        Args:
+            model: The bytes.
+            threads: How many compute one answer.
 
         Raises:
             IntegrityError: It is not a model of this platform.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _LOAD_ERRORS as error:
@@ -60,16 +64,23 @@ class Predictor:
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return probabilities ``(n, classes)`` for images ``(n, size, size, channels)``."""
-        parts = [
-            self._run([PROBABILITIES], images[start : start + _IMAGES_OF_A_BATCH])[0]
-            for start in range(0, len(images), _IMAGES_OF_A_BATCH)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+        return self._answer(PROBABILITIES, images)
+
+    def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logits ``(n, classes)`` for images ``(n, size, size, channels)``."""
+        return self._answer(LOGITS, images)
 
     def feature_maps(self, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
         """Return for each convolution its maps ``(n, filters, height, width)``, first to last."""
         names = [output.name for output in self._session.get_outputs() if output.name.startswith(FEATURE_MAPS)]
         return self._run(names, images)
+
+    def _answer(self, output: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        parts = [
+            self._run([output], images[start : start + _IMAGES_OF_A_BATCH])[0]
+            for start in range(0, len(images), _IMAGES_OF_A_BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def _run(self, outputs: Sequence[str], images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
         results: list[npt.NDArray[np.float32]] = self._session.run(list(outputs), {INPUT: images})

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from core.clock import now
 from core.db.engine import Sessions, reading
-from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, PackRow
+from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, EnsembleRow, EvaluationRow, PackRow
 from core.domain.datasets import DatasetStatus
 from core.storage.store import ObjectStore
 
@@ -17,6 +17,7 @@ _NAMED = (
     # A rejected archive is not kept: its row names what it was.
     select(DatasetRow.archive_key).where(DatasetRow.status != DatasetStatus.REJECTED),
     *map(select, (DatasetRow.preview_key, PackRow.key, CheckpointRow.key, ArtifactRow.key)),
+    *map(select, (EvaluationRow.report_key, EnsembleRow.model_key)),
 )
 
 

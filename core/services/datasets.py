@@ -15,6 +15,7 @@ from core.errors import ConflictError, NotFoundError
 from core.services.messages import WakeUp, ingest_message
 from core.services.paging import Page, read_page
 from core.services.quotas import check_room
+from core.services.uses import refuse_dataset_deletion
 from core.storage.store import StoredObject
 
 _ENTRIES_AT_ONCE = 100_000
@@ -102,12 +103,13 @@ def delete_dataset(session: Session, tenant_id: str, dataset_id: str) -> None:
     """Delete a dataset's rows; its objects are deleted after the commit. Jobs that have ended keep their results.
 
     Raises:
-        ConflictError: ``dataset_in_use`` while a job that has not ended uses it.
+        ConflictError: ``dataset_in_use`` while a job or an evaluation that has not ended uses it.
     """
     get_dataset(session, tenant_id, dataset_id, lock="update")
     in_use = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.status.not_in(ENDED)).limit(1)
     if session.scalar(in_use) is not None:
         raise ConflictError("A job that has not ended uses the dataset.", code="dataset_in_use")
+    refuse_dataset_deletion(session, dataset_id)
     _delete_ledger(session, dataset_id)
     session.execute(delete(PackRow).where(PackRow.dataset_id == dataset_id))
     session.execute(delete(DatasetRow).where(DatasetRow.id == dataset_id))

@@ -15,6 +15,7 @@ from core.db.rows import (
     CheckpointRow,
     DatasetRow,
     EpochRow,
+    EvaluationRow,
     JobAttemptRow,
     JobLogRow,
     JobRow,
@@ -33,6 +34,7 @@ from core.services.messages import WakeUp, train_messages
 from core.services.paging import Page, read_page
 from core.services.quotas import check_room, explain_hold, read_limits
 from core.services.transitions import change_status, record_transition
+from core.services.uses import refuse_job_deletion
 from core.services.workers import explain_wait, live_queues
 
 
@@ -366,11 +368,12 @@ def delete_job(session: Session, tenant_id: str, job_id: str) -> None:
     """Delete a job that has ended, with every row of it; its objects are deleted after the commit.
 
     Raises:
-        ConflictError: The job has not ended, or is paused.
+        ConflictError: The job has not ended, or is paused; or something stands on its model (``job_in_use``).
     """
     job = get_job(session, tenant_id, job_id, lock=True)
     if JobStatus(job.status) not in ENDED:
         raise ConflictError(f"The job is {job.status}; cancel it first.", code="job_not_ended")
-    for table in (EpochRow, JobAttemptRow, JobTransitionRow, JobLogRow, CheckpointRow, ArtifactRow):
+    refuse_job_deletion(session, job_id)
+    for table in (EpochRow, JobAttemptRow, JobTransitionRow, JobLogRow, CheckpointRow, ArtifactRow, EvaluationRow):
         session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(JobRow).where(JobRow.id == job_id))

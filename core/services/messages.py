@@ -32,6 +32,11 @@ def ingest_message(dataset_id: str) -> WakeUp:
     return WakeUp(tasks.INGEST, tasks.INGEST_QUEUE, dataset_id)
 
 
+def evaluate_message(evaluation_id: str) -> WakeUp:
+    """Return the wake-up for an evaluation that waits."""
+    return WakeUp(tasks.EVALUATE, tasks.EVALUATE_QUEUE, evaluation_id)
+
+
 def train_messages(job_id: str, *, wanted: str, live: Collection[tasks.Queue]) -> list[WakeUp]:
     """Return the wake-ups for a job: one for each kind of worker that lives and can train it.
 

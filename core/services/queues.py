@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
-from core.db.rows import DatasetRow, JobRow
+from core.db.rows import DatasetRow, EvaluationRow, JobRow
 from core.domain import tasks
 from core.domain.datasets import DatasetStatus
+from core.domain.evaluations import EvaluationStatus
 from core.domain.jobs import JobStatus
 from core.domain.placement import TRAIN_QUEUES, WANTS, list_live_queues
 from core.services.workers import live_queues
@@ -35,6 +36,7 @@ def measure_queues(session: Session) -> list[QueueState]:
             for queue in TRAIN_QUEUES
         ),
         _measure_datasets(session, now),
+        _measure_evaluations(session, now),
     ]
 
 
@@ -55,6 +57,13 @@ def _measure_datasets(session: Session, now: datetime) -> QueueState:
         )
     ).one()
     return QueueState(tasks.INGEST_QUEUE, depth, _seconds(oldest, now))
+
+
+def _measure_evaluations(session: Session, now: datetime) -> QueueState:
+    depth, oldest = session.execute(
+        select(func.count(), func.min(EvaluationRow.updated_at)).where(EvaluationRow.status == EvaluationStatus.QUEUED)
+    ).one()
+    return QueueState(tasks.EVALUATE_QUEUE, depth, _seconds(oldest, now))
 
 
 def _seconds(oldest: datetime | None, now: datetime) -> float | None:

@@ -16,7 +16,8 @@ from core.domain.jobs import AttemptEnd, JobStatus
 from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import UnavailableError
 from core.services.claims import SWEEPER, lose
-from core.services.messages import Sender, WakeUp, ingest_message, train_messages
+from core.services.evaluations import list_waiting
+from core.services.messages import Sender, WakeUp, evaluate_message, ingest_message, train_messages
 from core.services.quotas import list_held
 from core.services.workers import live_queues
 
@@ -93,6 +94,7 @@ def find_unsent(session: Session, sender: Sender, *, limits: Limits = NO_LIMITS)
     )
     live = live_queues(session)
     waiting = [ingest_message(dataset_id) for dataset_id in datasets]
+    waiting += [evaluate_message(evaluation_id) for evaluation_id in list_waiting(session, limit=_MOST_MESSAGES)]
     for job_id, wanted in jobs:
         waiting += train_messages(job_id, wanted=wanted, live=live)
     return _beyond_depth(waiting, sender)

@@ -7,7 +7,7 @@ from sqlalchemy import and_, delete, literal, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import database_now, read_clock
-from core.db.rows import DatasetRow, JobRow, WorkerRow
+from core.db.rows import DatasetRow, EvaluationRow, JobRow, WorkerRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.placement import choose_queue, list_queues, name_need
 from core.domain.tasks import Queue
@@ -73,12 +73,14 @@ def list_trainers(session: Session) -> list[WorkerRow]:
 
 
 def find_own(session: Session, tenant_id: str, resource_ids: Collection[str]) -> set[str]:
-    """Return those of the ids, of jobs or datasets, that belong to a tenant."""
-    jobs = session.scalars(select(JobRow.id).where(JobRow.tenant_id == tenant_id, JobRow.id.in_(resource_ids)))
-    datasets = session.scalars(
-        select(DatasetRow.id).where(DatasetRow.tenant_id == tenant_id, DatasetRow.id.in_(resource_ids))
-    )
-    return {*jobs, *datasets}
+    """Return those of the ids, of jobs, datasets or evaluations, that belong to a tenant."""
+    return {
+        resource_id
+        for table in (JobRow, DatasetRow, EvaluationRow)
+        for resource_id in session.scalars(
+            select(table.id).where(table.tenant_id == tenant_id, table.id.in_(resource_ids))
+        )
+    }
 
 
 def live_queues(session: Session) -> set[Queue]:

@@ -7,6 +7,8 @@
     tenants/{tenant}/datasets/{dataset}/packs/{size}-{mode}-{digest}
     tenants/{tenant}/jobs/{job}/a{attempt}/checkpoints/{epoch}-{batch}
     tenants/{tenant}/jobs/{job}/a{attempt}/artifacts/{name}
+    tenants/{tenant}/jobs/{job}/evaluations/{evaluation}/a{attempt}/report
+    tenants/{tenant}/ensembles/{ensemble}/model-{digest}
 
 What an attempt writes lies under its own number, so that a worker that lost its lease cannot overwrite what a
 newer attempt has written.
@@ -62,6 +64,26 @@ def checkpoint(tenant_id: str, job_id: str, *, attempt: int, epoch: int, batch: 
 def artifact(tenant_id: str, job_id: str, *, attempt: int, name: str) -> str:
     """Return the key of the artifact ``name`` as ``attempt`` wrote it."""
     return _join(job_prefix(tenant_id, job_id), f"a{attempt}", "artifacts", name)
+
+
+def evaluation_prefix(tenant_id: str, job_id: str, evaluation_id: str) -> str:
+    """Return the prefix of everything that an evaluation's attempts wrote; it goes with the job."""
+    return _join(job_prefix(tenant_id, job_id), "evaluations", evaluation_id)
+
+
+def evaluation_report(tenant_id: str, job_id: str, evaluation_id: str, *, attempt: int) -> str:
+    """Return the key of an evaluation's report as ``attempt`` wrote it."""
+    return _join(evaluation_prefix(tenant_id, job_id, evaluation_id), f"a{attempt}", "report")
+
+
+def ensemble_prefix(tenant_id: str, ensemble_id: str) -> str:
+    """Return the prefix of everything that belongs to an ensemble."""
+    return _join("tenants", tenant_id, "ensembles", ensemble_id)
+
+
+def ensemble_model(tenant_id: str, ensemble_id: str, *, digest: str) -> str:
+    """Return the key of an ensemble's one file, whose SHA-256 is ``digest``."""
+    return _join(ensemble_prefix(tenant_id, ensemble_id), f"model-{digest}")
 
 
 def check_key(key: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.domain.architectures import layers
-from core.domain.exports import ModelMetadata
+from core.domain.exports import TEST_PREDICTIONS, ModelMetadata
 from core.domain.networks import describe_network
 from core.reporting.golden import GOLDEN, Golden, choose_golden
 from core.reporting.reports import Answers, make_report
@@ -18,6 +18,7 @@ from core.training.exports import TrainedNet, write_exports
 from core.training.finished import Finished
 from core.training.images import Positions
 from core.training.provenance import describe_origin, list_versions
+from core.training.test_predictions import write_test_predictions
 
 _BINARY = "application/octet-stream"
 _MEDIA_TYPES = {
@@ -28,6 +29,7 @@ _MEDIA_TYPES = {
     "config.json": "application/json",
     "history.csv": "text/csv",
     "report.json": "application/json",
+    TEST_PREDICTIONS: "application/octet-stream",
 }
 
 
@@ -63,6 +65,7 @@ def write_results(
         provenance=origin,
     )
     _write_json(files["report.json"], report.model_dump(mode="json"))
+    write_test_predictions(files[TEST_PREDICTIONS], training.pack, training.split.test, logits)
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
 
 

@@ -29,6 +29,13 @@ TABLES = {
     "quotas",
     "tenants",
     "workers",
+    "ensembles",
+    "ensemble_members",
+    "evaluations",
+    "models",
+    "model_aliases",
+    "model_alias_changes",
+    "model_versions",
 }
 
 

@@ -21,7 +21,7 @@ from core.datasets.images import read_array
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, EpochRow, Row
 from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manifest
-from core.domain.exports import INPUT, PROBABILITIES, ModelMetadata
+from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, ModelMetadata
 from core.domain.identifiers import new_id
 from core.domain.jobs import StopReason
 from core.inference.cache import ModelCache
@@ -268,25 +268,43 @@ def sent(ports, sender):
 @pytest.fixture(scope="session")
 def model_file():
     """Return an exported model that takes bright images for bees."""
+    return build_model()
+
+
+@pytest.fixture(scope="session")
+def make_model_file():
+    """Return a function that exports such a model; the higher ``dark``, the brighter a bee has to be."""
+    return build_model
+
+
+def build_model(*, dark=5.0, classes=CLASSES):
     weights = np.array([[0.0] * 784, [1 / 784 / 25] * 784], np.float32).T
     graph = helper.make_graph(
         [
             helper.make_node("Cast", [INPUT], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["planes", "filters"], ["sums"]),
+            helper.make_node("Relu", ["sums"], [f"{FEATURE_MAPS}1"]),
             helper.make_node("Flatten", ["pixels"], ["flat"]),
             helper.make_node("MatMul", ["flat", "weights"], ["product"]),
-            helper.make_node("Add", ["product", "bias"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], [PROBABILITIES]),
+            helper.make_node("Add", ["product", "bias"], [LOGITS]),
+            helper.make_node("Softmax", [LOGITS], [PROBABILITIES]),
         ],
         "tiny",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 28, 28, 1])],
-        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", 2])],
         [
+            helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info(f"{FEATURE_MAPS}1", TensorProto.FLOAT, ["batch", 2, 26, 26]),
+        ],
+        [
+            numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), "filters"),
             numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([5.0, 0.0], np.float32), "bias"),
+            numpy_helper.from_array(np.array([dark, 0.0], np.float32), "bias"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    metadata = ModelMetadata(classes=CLASSES, image_size=28, color_mode="grayscale", architecture="lenet5")
+    metadata = ModelMetadata(classes=classes, image_size=28, color_mode="grayscale", architecture="lenet5")
     helper.set_model_props(model, metadata.properties())
     onnx.checker.check_model(model)
     return model.SerializeToString()

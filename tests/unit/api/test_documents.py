@@ -91,3 +91,9 @@ def test_the_page_and_all_it_needs_come_from_here(anonymous):
 def test_nothing_beside_the_assets_can_be_read(anonymous):
     for path in ("../__init__.py", "..%2f__init__.py", "%2e%2e/__init__.py", "/etc/passwd"):
         assert anonymous.get(f"/docs/assets/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("part", ["feature-maps", "saliency"])
+def test_what_may_be_a_picture_or_values_says_both(document, part):
+    operation = document["paths"][f"/api/v1/jobs/{{job_id}}/{part}"]["post"]
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png"}

@@ -93,7 +93,13 @@ def test_queues_show_what_waits(client, platform):
     platform.make_job(config={"device": "cuda"})
     platform.make_job(config={"engine": "numpy"})
     queues = {queue["name"]: queue for queue in client.get("/api/v1/queue").get_json()["items"]}
-    assert {name: queue["depth"] for name, queue in queues.items()} == {"cpu": 2, "gpu": 1, "numpy": 0, "ingest": 0}
+    assert {name: queue["depth"] for name, queue in queues.items()} == {
+        "cpu": 2,
+        "gpu": 1,
+        "numpy": 0,
+        "ingest": 0,
+        "evaluate": 0,
+    }
     assert queues["cpu"]["oldest_wait_seconds"] >= 0
     assert queues["ingest"]["oldest_wait_seconds"] is None
 
@@ -109,7 +115,7 @@ def test_an_auto_job_waits_for_the_gpu_where_one_lives(client, platform, session
         workers.report(session, name="g", host="h", role="train", device="cuda", slots=1, busy=[])
     platform.make_job()
     queues = {queue["name"]: queue["depth"] for queue in client.get("/api/v1/queue").get_json()["items"]}
-    assert queues == {"cpu": 0, "gpu": 1, "numpy": 0, "ingest": 0}
+    assert queues == {"cpu": 0, "gpu": 1, "numpy": 0, "ingest": 0, "evaluate": 0}
 
 
 def test_a_job_for_numpy_waits_for_a_worker_without_torch_where_one_lives(client, platform, sessions):
@@ -117,7 +123,7 @@ def test_a_job_for_numpy_waits_for_a_worker_without_torch_where_one_lives(client
         workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[], engines=["numpy"])
     platform.make_job(config={"engine": "numpy"})
     queues = {queue["name"]: queue["depth"] for queue in client.get("/api/v1/queue").get_json()["items"]}
-    assert queues == {"cpu": 0, "gpu": 0, "numpy": 1, "ingest": 0}
+    assert queues == {"cpu": 0, "gpu": 0, "numpy": 1, "ingest": 0, "evaluate": 0}
 
 
 @pytest.mark.parametrize("engines", [["torch", "numpy"], ["numpy"], []])

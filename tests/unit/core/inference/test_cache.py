@@ -108,3 +108,8 @@ def test_a_load_of_one_model_does_not_hold_up_another(store, size):
         cache.get("quick", store.loader("quick"))
         go_on.set()
         assert waiting.result(10).classes
+
+
+def test_what_it_loads_computes_with_its_threads(store, size):
+    predictor = ModelCache(size, threads=2).get("a", store.loader("a"))
+    assert predictor._session.get_session_options().intra_op_num_threads == 2

@@ -62,3 +62,17 @@ def test_a_model_of_somebody_else_is_refused(model):
     del foreign.metadata_props[:]
     with pytest.raises(IntegrityError, match="metadata"):
         Predictor(foreign.SerializeToString())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_computes_with_as_many_threads_as_it_is_told(model, threads):
+    predictor = Predictor(model, threads=threads)
+    options = predictor._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
+    np.testing.assert_allclose(predictor.predict(draw(40)), Predictor(model).predict(draw(40)), atol=1e-6)
+
+
+def test_logits_are_what_the_probabilities_come_from(model):
+    predictor, images = Predictor(model), draw(40)
+    powers = np.exp(predictor.compute_logits(images).astype(np.float64))
+    np.testing.assert_allclose(predictor.predict(images), powers / powers.sum(axis=1, keepdims=True), atol=1e-6)

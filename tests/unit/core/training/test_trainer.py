@@ -356,6 +356,7 @@ def test_the_results_are_the_contracts_files(run, read_weights, same_bits):
         "config.json",
         "history.csv",
         "report.json",
+        "test_predictions.npz",
     }
     weights = read_weights(files["model.pth"])
     assert same_bits(weights, load_file(files["model.safetensors"]))

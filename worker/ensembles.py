@@ -1,0 +1,61 @@
+"""Forms the ensembles whose members have all been trained since the last look."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core import logs
+from core.db.engine import transaction
+from core.domain.exports import TEST_PREDICTIONS
+from core.errors import IntegrityError, NotFoundError, ObjectNotFoundError
+from core.inference.vote_score import TestAnswers, score_vote
+from core.services.ensembles import Ensemble, find_unformed, form_ensemble, get_ensemble, list_files
+from core.services.results import StoredArtifact
+from worker.host import Host
+
+_log = logs.get(__name__)
+
+
+def form_ensembles(host: Host) -> None:
+    """Measure each such ensemble and make it ready; any number of workers at once do nothing twice.
+
+    Raises:
+        UnavailableError: The database or the store does not answer; the next look goes on.
+    """
+    with transaction(host.sessions, read_only=True) as session:
+        found = find_unformed(session)
+    for tenant_id, ensemble_id in found:
+        try:
+            _form(host, tenant_id, ensemble_id)
+        except NotFoundError:
+            _log.info("an ensemble was deleted before it was formed", ensemble=ensemble_id)
+
+
+def _form(host: Host, tenant_id: str, ensemble_id: str) -> None:
+    with transaction(host.sessions, read_only=True) as session:
+        ensemble = get_ensemble(session, tenant_id, ensemble_id)
+        files = list_files(session, tenant_id, [member.job_id for member in ensemble.members], TEST_PREDICTIONS)
+    metrics = _measure(host, ensemble, files)
+    with transaction(host.sessions) as session:
+        if form_ensemble(session, ensemble_id, metrics=metrics):
+            _log.info("ensemble ready", ensemble=ensemble_id, **(metrics or {}))
+
+
+def _measure(host: Host, ensemble: Ensemble, files: dict[str, StoredArtifact]) -> dict[str, Any] | None:
+    with host.scratch("ensemble") as folder:
+        answers = [_read(host, files.get(member.job_id), folder / "answers") for member in ensemble.members]
+    weights = [member.weight for member in ensemble.members]
+    score = score_vote(answers, voting=ensemble.voting, weights=weights)
+    return None if score is None else asdict(score)
+
+
+def _read(host: Host, file: StoredArtifact | None, path: Path) -> TestAnswers | None:
+    """Return a member's answers to the test images; without them the vote is formed and not measured."""
+    if file is None:
+        return None
+    try:
+        host.store.fetch(file.key, path, sha256=file.sha256)
+        return TestAnswers.parse(path.read_bytes())
+    except (IntegrityError, ObjectNotFoundError) as error:
+        _log.warning("an ensemble is not measured", reason=error.detail)
+        return None
