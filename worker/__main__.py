@@ -76,8 +76,9 @@ def _run_worker(worker: Worker) -> None:
         optimization="fair",
         quiet=True,
     ).start()
-    worker.slots.closing.set()
-    worker.slots.settle(_SETTLE_SECONDS)
+    close()
+    for slots in worker.slots:
+        slots.settle(_SETTLE_SECONDS)
     worker.presence.leave()
     if worker.trainers is not None:
         worker.trainers.close()

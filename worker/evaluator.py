@@ -17,8 +17,8 @@ import numpy.typing as npt
 from core.datasets.packs import Pack
 from core.errors import IntegrityError, LenetError
 from core.inference.predictor import Predictor
-from core.training.evaluation import score
-from core.training.results import make_report
+from core.reporting.reports import Answers, make_report
+from core.training.evaluation import probabilities, score
 from worker.trainer import isolate
 
 _IMAGES_AT_ONCE = 1024
@@ -54,7 +54,17 @@ def evaluate(order: dict[str, Any]) -> dict[str, Any]:
     positions = _choose(pack, order["part"])
     logits = _compute_logits(predictor, pack, positions)
     found = score(logits, pack.labels[positions])
-    report = make_report(pack, positions, logits, found, versions=_versions())
+    nothing = np.empty(0, np.int64)
+    report = make_report(
+        pack,
+        test=Answers(positions, probabilities(logits)),
+        validation=Answers(nothing, np.empty((0, len(pack.classes)))),
+        train_images=0,
+        loss=found.loss,
+        versions=_versions(),
+        provenance=predictor.metadata.provenance,
+        learnt_from_pack=False,
+    )
     Path(order["report"]).write_text(json.dumps(report.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8")
     return {"accuracy": found.accuracy, "loss": found.loss, "images": len(positions)}
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from core.datasets.captions import shorten
 from core.datasets.decoding import Preview
 from core.datasets.layout import Layout
 from core.domain.datasets import SPLITS
@@ -85,13 +86,3 @@ def _paste(sheet: Image.Image, picture: Preview, left: int, top: int, side: int)
     ImageDraw.Draw(sheet).rectangle((left, top, left + side - 1, top + side - 1), _FAINT)
     image = Image.frombytes(picture.mode, picture.size, picture.data)
     sheet.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
-
-
-def shorten(name: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return a name as far as it fits into ``width`` pixels, with an ellipsis where it does not."""
-    if font.getlength(name) <= width:
-        return name
-    name = name[:width]  # no letter is narrower than a pixel; measuring a name of many thousands would take long
-    while name and font.getlength(name + "…") > width:
-        name = name[:-1]
-    return name + "…"

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from core.datasets.preview import shorten
+from core.datasets.captions import shorten
 from core.inference.saliency import Saliency
 
 _MARGIN, _GAP, _LINE = 20, 6, 24
