@@ -137,7 +137,7 @@ def _parse_id(text: str | None) -> int:
 def _shape_history(rows: Sequence[_Change], job: Job) -> list[Event]:
     """Return every ``status`` and ``epoch`` event of a job, in the order in which they happened."""
     events: list[Event] = []
-    for row in sorted(rows, key=_moment):
+    for row in sorted(rows, key=_place):
         # Within one millisecond the order of the sorted rows decides.
         after = events[-1].id // _PROGRESS_PLACES + 1 if events else 0
         number = max(int(_moment(row).timestamp() * 1000), after) * _PROGRESS_PLACES
@@ -147,6 +147,13 @@ def _shape_history(rows: Sequence[_Change], job: Job) -> list[Event]:
 
 def _moment(row: _Change) -> datetime:
     return row.finished_at if isinstance(row, EpochRow) else row.at
+
+
+def _place(row: _Change) -> tuple[datetime, int]:
+    """Return where a row stands in the history: of one millisecond a start comes first, and an end last."""
+    if isinstance(row, EpochRow):
+        return row.finished_at, 1
+    return row.at, 2 if row.after in ENDED else 0
 
 
 def _shape_event(row: _Change, number: int, job: Job) -> Event:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from api.schemas.base import Id, Moment, PageQuery, Shape
+from api.schemas.base import AS_WRITTEN, Id, Moment, PageQuery, Shape
 from core.db.rows import AuditRow
 from core.services.audit import Filter
 
@@ -23,8 +23,8 @@ class AuditQuery(PageQuery):
     resource_id: Annotated[_Text | None, Field(description="Of what it was done to.")] = None
     request_id: Annotated[_Text | None, Field(description="Of the request that did it.")] = None
     outcome: Annotated[Literal["done", "refused"] | None, Field(description="`done` or `refused`.")] = None
-    since: Annotated[AwareDatetime | None, Field(description="Not before this moment.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Before this moment.")] = None
+    since: Annotated[AwareDatetime | None, Field(description="Not before this moment."), AS_WRITTEN] = None
+    until: Annotated[AwareDatetime | None, Field(description="Before this moment."), AS_WRITTEN] = None
 
     def to_filter(self) -> Filter:
         """Return what the trail is asked for."""

@@ -1,10 +1,11 @@
 """The ground of every schema: strict input, exact output."""
 
+import re
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from core.clock import rfc3339
 
@@ -23,6 +24,20 @@ NO_NUL = r"^[^\x00]*$"
 """What no database stores stands in no text."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=NO_NUL)]
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _check_form(value: Any) -> Any:
+    """Refuse what pydantic would take for seconds since 1970: a number is more often a mistake than a moment."""
+    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("must be a moment such as 2027-01-31T12:00:00Z")
+    return value
+
+
+AS_WRITTEN = BeforeValidator(_check_form)
+"""Lets a moment be sent in the one form of RFC 3339."""
 
 
 class Wanted(BaseModel):

@@ -1,22 +1,12 @@
 """API keys, as an administrator asks for them and answers show them."""
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AwareDatetime, Field
 
-from api.schemas.base import Moment, Name, PageQuery, Shape, Wanted
+from api.schemas.base import AS_WRITTEN, Moment, Name, PageQuery, Shape, Wanted
 from core.db.rows import ApiKeyRow
 from core.services.keys import Scope
-
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _check_form(value: Any) -> Any:
-    """Refuse what pydantic would take for seconds since 1970: a number is more often a mistake than a moment."""
-    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
-        raise ValueError("must be a moment such as 2027-01-31T12:00:00Z")
-    return value
 
 
 class KeyRequest(Wanted):
@@ -31,7 +21,7 @@ class KeyRequest(Wanted):
     expires_at: Annotated[
         AwareDatetime | None,
         Field(strict=False, description="When it ends (RFC 3339); left out: never."),
-        BeforeValidator(_check_form),
+        AS_WRITTEN,
     ] = None
 
 

@@ -215,3 +215,11 @@ def test_a_faulty_filter_is_422(client, query):
 def test_no_route_changes_the_trail(client, method):
     assert client.open(AUDIT, method=method).status_code == 405
     assert client.open(f"{AUDIT}/audit_0", method=method).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("moment", ["0", "0.5", "1893456000", "2030-01-01"])
+def test_a_moment_of_the_filter_is_no_number(client, name, moment):
+    response = client.get("/api/v1/audit", query_string={name: moment})
+    assert response.status_code == 422
+    assert response.get_json()["errors"][0]["pointer"] == f"/{name}"

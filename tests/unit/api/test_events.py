@@ -1,5 +1,6 @@
 import itertools
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -213,3 +214,13 @@ def test_a_lost_worker_shows_as_a_change_of_status(platform):
         ("running", 1),
         ("queued", 1),
     ]
+
+
+def test_what_happened_within_one_millisecond_keeps_its_order():
+    from api.events import _place
+    from core.db.rows import EpochRow, JobTransitionRow
+
+    now = datetime.now(UTC)
+    started, ended = (JobTransitionRow(at=now, after=after) for after in ("running", "succeeded"))
+    epoch = EpochRow(finished_at=now)
+    assert sorted([epoch, ended, started], key=_place) == [started, epoch, ended]
