@@ -29,7 +29,7 @@ PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.openapi", "docs.pag
 
 TENANT_BLUEPRINTS = frozenset(
     {
-        *("datasets", "jobs", "results", "explanations", "ensembles", "evaluations", "registry"),
+        *("datasets", "jobs", "results", "plots", "explanations", "ensembles", "evaluations", "registry"),
         *("platform", "quota"),
     }
 )

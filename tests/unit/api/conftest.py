@@ -166,6 +166,10 @@ class Platform:
         self.succeed(claim, files)
         return claim.job_id
 
+    def make_trained_job(self):
+        """Make a job with a model that answers; return its id."""
+        return self.make_succeeded_job({"model.onnx": ("application/octet-stream", build_model())})
+
 
 @pytest.fixture
 def settings(tmp_path):

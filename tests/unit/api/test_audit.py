@@ -75,6 +75,57 @@ def set_quota(client, platform, sessions):
     return client.put(f"/api/v1/tenants/{platform.tenant_id}/quota", json={"datasets": 4}), platform.tenant_id
 
 
+def form_ensemble(client, platform, sessions):
+    job_ids = [platform.make_trained_job() for _ in range(2)]
+    response = client.post("/api/v1/ensembles", json={"job_ids": job_ids, "voting": "soft"})
+    return response, response.get_json()["id"]
+
+
+def delete_ensemble(client, platform, sessions):
+    _, ensemble_id = form_ensemble(client, platform, sessions)
+    return client.delete(f"/api/v1/ensembles/{ensemble_id}"), ensemble_id
+
+
+def evaluate(client, platform, sessions):
+    body = {"dataset_id": platform.make_dataset()}
+    response = client.post(f"/api/v1/jobs/{platform.make_trained_job()}/evaluate", json=body)
+    return response, response.get_json()["id"]
+
+
+def delete_evaluation(client, platform, sessions):
+    _, evaluation_id = evaluate(client, platform, sessions)
+    return client.delete(f"/api/v1/evaluations/{evaluation_id}"), evaluation_id
+
+
+def create_model(client, platform, sessions):
+    return client.post("/api/v1/models", json={"name": "insects"}), "insects"
+
+
+def delete_model(client, platform, sessions):
+    create_model(client, platform, sessions)
+    return client.delete("/api/v1/models/insects"), "insects"
+
+
+def add_version(client, platform, sessions):
+    create_model(client, platform, sessions)
+    return client.post("/api/v1/models/insects/versions", json={"job_id": platform.make_trained_job()}), "insects"
+
+
+def delete_version(client, platform, sessions):
+    add_version(client, platform, sessions)
+    return client.delete("/api/v1/models/insects/versions/1"), "insects"
+
+
+def set_alias(client, platform, sessions):
+    add_version(client, platform, sessions)
+    return client.put("/api/v1/models/insects/aliases/production", json={"version": 1}), "insects"
+
+
+def delete_alias(client, platform, sessions):
+    set_alias(client, platform, sessions)
+    return client.delete("/api/v1/models/insects/aliases/production"), "insects"
+
+
 CHANGES = {
     "dataset.upload": upload,
     "dataset.delete": delete_dataset,
@@ -85,6 +136,16 @@ CHANGES = {
     "job.resume": act("resume", status=JobStatus.PAUSED),
     "job.retry": act("retry", status=JobStatus.FAILED),
     "job.delete": delete_job,
+    "ensemble.form": form_ensemble,
+    "ensemble.delete": delete_ensemble,
+    "evaluation.submit": evaluate,
+    "evaluation.delete": delete_evaluation,
+    "model.create": create_model,
+    "model.delete": delete_model,
+    "model.version.add": add_version,
+    "model.version.delete": delete_version,
+    "model.alias.set": set_alias,
+    "model.alias.delete": delete_alias,
     "key.create": create_key,
     "key.revoke": revoke_key,
     "tenant.create": create_tenant,
