@@ -48,11 +48,12 @@ chaos: setup ## Hurt a platform at random for MINUTES=30 on each database in tur
 mutations: setup ## Take each safeguard out of a copy of the tree and see a test fail; write docs/reference/mutations.md
 	@$(BIN)/python scripts/mutations.py
 
-check: setup ## Lint, check the format, the types and the layers
+check: setup ## Lint, check the format, the types, the layers and what is known of the packages' vulnerabilities
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/audit.py
 
 format: setup ## Format the code and mend what can be mended
 	@$(RUN) ruff check --fix-only .
@@ -61,7 +62,7 @@ format: setup ## Format the code and mend what can be mended
 reference: setup ## Write the reference pages of docs/ anew from the code
 	@$(BIN)/python scripts/reference.py
 
-lock: setup ## Write constraints.txt anew from what is installed
+lock: setup ## Write constraints.txt and locks/ anew from what is installed
 	@$(BIN)/python scripts/lock.py
 
 bench: setup ## Measure, and print each figure with its spread (minutes)

@@ -30,3 +30,8 @@ def lock():
 @pytest.fixture
 def mutations():
     return load("mutations")
+
+
+@pytest.fixture
+def audit():
+    return load("audit")
