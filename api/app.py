@@ -2,9 +2,10 @@
 
 from flask_openapi.openapi import OpenAPI
 
+from api import audit as audit_trail
 from api import auth, bodies, documents, errors, headers, request_ids, routing
 from api.ports import Ports, attach
-from api.routes import datasets, health, jobs, keys, platform, results
+from api.routes import audit, datasets, health, jobs, keys, platform, quota, results, tenants
 from api.schemas.problems import Problem
 
 
@@ -31,8 +32,10 @@ def create_app(ports: Ports) -> OpenAPI:
         first_key=auth.FirstKey(ports.sessions, ports.settings.api_key),
         notes=auth.UseNotes(ports.sessions),
     )
+    routing.install_checks(app)
+    audit_trail.install(app)
     bodies.install(app, max_body_bytes=ports.settings.max_request_bytes)
-    for resource in (datasets, jobs, results, keys, platform, health):
+    for resource in (datasets, jobs, results, platform, quota, keys, tenants, audit, health):
         app.register_api(resource.routes)
     app.register_blueprint(documents.create_blueprint())
     return app

@@ -1,7 +1,8 @@
-"""Who asks, and what the key allows. Nothing is answered without a key but what stands on the list here."""
+"""Who asks, what the key allows, and how often. What does not stand on a list here needs an administrator's key."""
 
 import threading
 import time
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Flask, g, request
 from pydantic import SecretStr
@@ -11,7 +12,14 @@ from werkzeug.exceptions import MethodNotAllowed
 from api.ports import ports
 from core import logs
 from core.db.engine import QUICK_SECONDS, Sessions, reading, transaction
-from core.errors import NotAllowedError, UnauthenticatedError, UnavailableError
+from core.domain.quotas import UNLIMITED
+from core.errors import (
+    NotAllowedError,
+    QuotaExceededError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from core.services import keys
 from core.services.keys import Principal, Scope
 
@@ -19,8 +27,10 @@ BASE_PATH = "/api/v1"
 PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.openapi", "docs.page", "docs.start", "docs.static"})
 """Endpoints that need no key."""
 
-_ADMIN_BLUEPRINTS = frozenset({"keys"})
-_READING_POSTS = frozenset({"results.predict"})
+TENANT_BLUEPRINTS = frozenset({"datasets", "jobs", "results", "platform", "quota"})
+"""Resources of tenants, for keys of every scope; all others are the administrators'."""
+
+READING_POSTS = frozenset({"results.predict"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INCLUDED: dict[Scope, frozenset[str]] = {
     "read": frozenset({"read", "train", "admin"}),
@@ -96,6 +106,7 @@ def install(app: Flask, *, first_key: FirstKey, notes: UseNotes) -> None:
             return
         first_key.ensure()
         g.principal = _authenticate()
+        _check_rate(g.principal)
         _check_scope(g.principal)
         notes.note(g.principal.key_id)
 
@@ -119,8 +130,52 @@ def _authenticate() -> Principal:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not 0 < len(secret) <= _LONGEST_SECRET:
         raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
-    with reading(ports().sessions) as connection:
-        return keys.authenticate(connection, secret)
+    try:
+        with reading(ports().sessions) as connection:
+            return keys.authenticate(connection, secret)
+    except UnauthenticatedError:
+        _check_guesses()
+        raise
+
+
+def _check_guesses() -> None:
+    """Count a wrong key from an address; raises `TooManyRequestsError`. Right keys are neither counted nor refused."""
+    most = ports().settings.bad_keys_per_minute or UNLIMITED
+    wait_seconds = ports().rates.take("guesses", _address(), most)
+    if wait_seconds is not None:
+        raise TooManyRequestsError(
+            f"More than {most} wrong keys came from this address within a minute.",
+            code="too_many_wrong_keys",
+            retry_after_seconds=wait_seconds,
+        )
+
+
+def _address() -> str:
+    """Return who sent the request, as far as is known: of version 6 the network, of which everybody has one."""
+    try:
+        address = ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    return str(ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address)
+
+
+def request_limit(who: Principal) -> int:
+    """Return how many requests a minute the keys of a tenant may send together."""
+    own = who.requests_per_minute
+    return ports().settings.limits.requests_per_minute if own is None else own
+
+
+def _check_rate(who: Principal) -> None:
+    limit = request_limit(who)
+    wait_seconds = ports().rates.take("requests", who.tenant_id, limit)
+    if wait_seconds is not None:
+        raise QuotaExceededError(
+            f"The quota is {limit} requests a minute; they are used up.",
+            quota="requests_per_minute",
+            limit=limit,
+            used=limit,
+            retry_after_seconds=wait_seconds,
+        )
 
 
 def _check_scope(who: Principal) -> None:
@@ -129,9 +184,17 @@ def _check_scope(who: Principal) -> None:
         raise NotAllowedError(f"The key does not have the scope {needed!r}, which this needs.")
 
 
+def is_administrative() -> bool:
+    """Return whether the present request is for administrators alone."""
+    return not _is_public() and _needed_scope() == "admin"
+
+
+def changes_something() -> bool:
+    """Return whether the present request is one that changes what it names."""
+    return request.method not in _READING_METHODS and request.endpoint not in READING_POSTS
+
+
 def _needed_scope() -> Scope:
-    if request.blueprint in _ADMIN_BLUEPRINTS:
+    if request.endpoint is not None and request.blueprint not in TENANT_BLUEPRINTS:
         return "admin"
-    if request.method in _READING_METHODS or request.endpoint in _READING_POSTS:
-        return "read"
-    return "train"
+    return "train" if changes_something() else "read"

@@ -27,7 +27,10 @@ TAGS = {
         "jobs": "Trainings.",
         "results": "What a training that succeeded gives.",
         "platform": "Presets, architectures, workers and queues.",
+        "quota": "What one may use.",
         "keys": "API keys; for administrators.",
+        "tenants": "Whose keys, datasets and jobs there are, and how much they may use; for administrators.",
+        "audit": "Who did what; for administrators.",
         "health": "Whether it runs; no key is needed.",
     }.items()
 }
@@ -42,10 +45,10 @@ _MEANINGS = {
     415: "Not the media type that is taken here.",
     416: "The range is past the end.",
     422: "Readable but invalid; every fault is listed.",
-    429: "As many as may be go on already.",
+    429: "A quota is used up, or as many as may be go on already.",
     503: "A backing service does not answer.",
 }
-_ALWAYS = (400, 401, 403, 404, 415, 422, 503)
+_ALWAYS = (400, 401, 403, 404, 415, 422, 429, 503)
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

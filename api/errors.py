@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.faults import list_faults
 from api.request_ids import request_id
-from api.schemas.problems import Problem, ProblemFault
+from api.schemas.problems import Problem, ProblemFault, ProblemQuota
 from core import errors, logs
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,7 +83,7 @@ def make_problem(
         errors=[ProblemFault(pointer=fault.pointer, detail=fault.detail) for fault in faults],
     )
     response = Response(status=status, content_type=MEDIA_TYPE)
-    response.set_data(_encode(problem.model_dump() | dict(more or {})))
+    response.set_data(_encode(problem.model_dump(exclude_none=True) | dict(more or {})))
     response.headers.update({**_HEADERS.get(known, {}), **(headers or {})})
     return response
 
@@ -100,7 +100,26 @@ def _answer_refusal(error: errors.LenetError) -> Response:
         return _answer_unexpected(error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         _log.warning("a service behind the API is not available", code=error.code, exc_info=error)
-    return make_problem(status, code=error.code, detail=error.detail, faults=error.faults)
+    return make_problem(
+        status,
+        code=error.code,
+        detail=error.detail,
+        faults=error.faults,
+        headers=_when_to_retry(error),
+        more=_quota_of(error),
+    )
+
+
+def _when_to_retry(error: errors.LenetError) -> dict[str, str]:
+    if isinstance(error, errors.TooManyRequestsError) and error.retry_after_seconds is not None:
+        return {"Retry-After": str(error.retry_after_seconds)}
+    return {}
+
+
+def _quota_of(error: errors.LenetError) -> dict[str, Any]:
+    if isinstance(error, errors.QuotaExceededError):
+        return {"quota": ProblemQuota(name=error.quota, limit=error.limit, used=error.used).model_dump()}
+    return {}
 
 
 def _answer_http(error: HTTPException) -> Response:

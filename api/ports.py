@@ -1,12 +1,13 @@
 """Everything that routes stand on, gathered once per process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import Flask, current_app
 
 from api.models import Models
 from api.queue import Outbox
+from api.rates import Rates
 from api.readiness import Probes
 from api.streams import Streams
 from core.db.engine import Sessions
@@ -27,6 +28,7 @@ class Ports:
         models: Exported models, ready to predict.
         probes: What readiness asks.
         streams: Bounds the event streams.
+        rates: Counts requests; by itself in this process alone.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class Ports:
     models: Models
     probes: Probes
     streams: Streams
+    rates: Rates = field(default_factory=Rates)
 
 
 def attach(app: Flask, ports: Ports) -> None:

@@ -1,6 +1,7 @@
 """How paths are matched: exactly, and with ids that could be ids."""
 
-from flask import Flask
+from flask import Flask, request
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 
@@ -22,3 +23,14 @@ def install(app: Flask) -> None:
     app.url_map.strict_slashes = True
     # A redirect from //jobs to /jobs would be a second way of writing each path.
     app.url_map.merge_slashes = False
+
+
+def install_checks(app: Flask) -> None:
+    """Refuse the one other way of writing a path that is left; to be called where a request has its id."""
+    app.before_request(_refuse_doubled_slash)
+
+
+def _refuse_doubled_slash() -> None:
+    """Werkzeug takes any number of slashes at the beginning for one. Raises `NotFound`."""
+    if request.environ.get("PATH_INFO", "").startswith("//"):
+        raise NotFound

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from api.bodies import StrictRequest, refuse_media_type
+from api.bodies import StrictRequest, refuse_media_type, strict_request
 from api.multipart import OnlyFile, open_form
 from api.ports import ports
 from core import logs
 from core.db.engine import transaction
-from core.errors import InvalidError, LenetError, NotFoundError, StoreUnavailableError
+from core.errors import InvalidError, LenetError, NotFoundError, StoreUnavailableError, TooLargeError
+from core.services import quotas
 from core.services.datasets import get_dataset
 from core.storage.keys import dataset_prefix
 from core.storage.store import StoredObject
@@ -54,6 +55,26 @@ def open_upload(request: StrictRequest, *, max_bytes: int) -> Upload:
     if request.mimetype not in RAW_MEDIA_TYPES:
         refuse_media_type("an archive (application/zip, a tar, or application/octet-stream) or multipart/form-data")
     return Upload(io.BufferedReader(request.open_body(max_bytes=max_bytes)), request.content_length, "")
+
+
+@contextmanager
+def bound_by_quota(tenant_id: str) -> Iterator[int]:
+    """Yield how many bytes a tenant's upload may have, by its quota and the platform's bound.
+
+    Raises:
+        QuotaExceededError: It turned out longer within the block, and the quota was the lower bound.
+    """
+    settings = ports().settings
+    with transaction(ports().sessions, read_only=True) as session:
+        room = quotas.count_free_bytes(session, tenant_id, settings.limits)
+    try:
+        yield min(room, settings.max_upload_bytes)
+    except TooLargeError as error:
+        if room >= settings.max_upload_bytes:
+            raise
+        amount = strict_request().content_length or room + 1
+        with transaction(ports().sessions, read_only=True) as session:
+            raise quotas.refuse_bytes(session, tenant_id, settings.limits, amount) from error
 
 
 def store_upload(upload: Upload, key: str, *, max_bytes: int) -> StoredObject:

@@ -7,6 +7,7 @@ from api.app import create_app
 from api.models import Models
 from api.ports import Ports
 from api.queue import CelerySender, Outbox
+from api.rates import Rates, open_redis
 from api.readiness import Probes, tell_when_ready
 from api.streams import Streams
 from core import logs
@@ -41,6 +42,7 @@ def open_ports(settings: Settings) -> Ports:
         probes=Probes({"database": lambda: _ask_database(sessions), "redis": sender.check, "store": store.check}),
         # Half of the threads are left for whoever does not stream.
         streams=Streams(max(1, settings.api_threads // 2)),
+        rates=Rates(open_redis(settings.redis)),
     )
 
 

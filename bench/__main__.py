@@ -23,7 +23,7 @@ BENCHES = (
     ),
     *("ingest", "second_job"),
     *("concurrency", "shared_pack", "product_overhead", "first_batch"),
-    *("prediction", "upload"),
+    *("prediction", "limiter", "upload"),
     *("round_trip", "claim_speed", "service_speed", "kills", "chaos", "recovery"),
 )
 """In the order of the goals: training, ingest, the queue, the service, and what becomes of what is killed."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from client.commands import datasets, jobs, results, training
+from client.commands import access, datasets, jobs, keys, results, tenants, training
 from client.commands.session import AsJson, connect, show_list
 from client.errors import InputError, LenetError, UnauthenticatedError, UnavailableError, UnreachableError
 
@@ -59,6 +59,10 @@ app.command()(results.report)
 app.command()(results.predict)
 app.command()(results.artifacts)
 app.command()(results.download)
+app.command()(access.quota)
+app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
+app.command()(access.audit)
 
 
 @app.callback()

@@ -12,16 +12,20 @@
 """
 
 import os
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from client.answers import parse_items
+from client.answers import PAGE_ITEMS, follow, parse, parse_items
 from client.datasets import Datasets
 from client.errors import InputError
 from client.jobs import Jobs
+from client.keys import Keys
+from client.tenants import Tenants
 from client.transport import Call, Transport, is_loopback
-from client.types import Architecture, Preset, Queue, Worker
+from client.types import Architecture, AuditEvent, Page, Preset, Queue, TenantQuota, Worker
 
 
 class Client:
@@ -44,6 +48,8 @@ class Client:
         self._transport = transport
         self.datasets = Datasets(transport)
         self.jobs = Jobs(transport)
+        self.keys = Keys(transport)
+        self.tenants = Tenants(transport)
 
     @property
     def url(self) -> str:
@@ -81,6 +87,25 @@ class Client:
     def architectures(self) -> list[Architecture]:
         """Return the networks that a config can name."""
         return parse_items(Architecture, self._transport.fetch(Call("GET", "/architectures")))
+
+    def quota(self) -> TenantQuota:
+        """Return what one may use, and does."""
+        return parse(TenantQuota, self._transport.fetch(Call("GET", "/quota")))
+
+    def audit(self, **wanted: str | datetime | None) -> Iterator[AuditEvent]:
+        """Yield who did what to which resource, newest first; for administrators.
+
+        Args:
+            wanted: Which events: ``tenant_id``, ``key_id``, ``action``, ``resource_id``, ``request_id``, ``outcome``
+                (``done`` or ``refused``), ``since`` and ``until`` (aware moments).
+        """
+        params = {name: word.isoformat() if isinstance(word, datetime) else word for name, word in wanted.items()}
+
+        def page(cursor: str | None) -> Page[AuditEvent]:
+            call = Call("GET", "/audit", params={**params, "limit": PAGE_ITEMS, "cursor": cursor})
+            return parse(Page[AuditEvent], self._transport.fetch(call))
+
+        return follow(page)
 
 
 def find_url() -> str:

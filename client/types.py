@@ -314,3 +314,73 @@ class Architecture(Value):
     name: str
     description: str | None = None
     defaults: dict[str, Any] = {}
+
+
+class Key(Value):
+    """An API key, without its secret; ``last_used_at`` is true to the minute."""
+
+    id: str
+    name: str = ""
+    scopes: list[str] = []
+    tenant: str | None = None
+    tenant_id: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class NewKey(Key):
+    """A key that was just made, with the secret that nobody can show again."""
+
+    secret: str | None = None
+
+
+class Tenant(Value):
+    """Whose keys, datasets and jobs there are."""
+
+    id: str
+    name: str = ""
+    created_at: datetime | None = None
+
+
+class QuotaState(Value):
+    """One quota: its ``limit`` (``None``: none), what is ``used``, and whether it is the tenant's ``own``."""
+
+    limit: int | None = None
+    used: int = 0
+    own: bool = False
+
+
+class TenantQuota(Value):
+    """What a tenant may use, and does."""
+
+    tenant_id: str
+    stored_bytes: QuotaState = QuotaState()
+    datasets: QuotaState = QuotaState()
+    queued_jobs: QuotaState = QuotaState()
+    running_jobs: QuotaState = QuotaState()
+    device_seconds_per_day: QuotaState = QuotaState()
+    requests_per_minute: QuotaState = QuotaState()
+
+    def states(self) -> dict[str, QuotaState]:
+        """Return each quota by its name."""
+        return {name: value for name, value in self if isinstance(value, QuotaState)}
+
+    def own_limits(self) -> dict[str, int | str | None]:
+        """Return what was set for this tenant alone, as `Tenants.set_quota` takes it."""
+        own = {name: state.limit for name, state in self.states().items() if state.own}
+        return {name: "unlimited" if limit is None else limit for name, limit in own.items()}
+
+
+class AuditEvent(Value):
+    """Who did what to which resource (``done``), or tried to (``refused``)."""
+
+    id: str
+    at: datetime | None = None
+    tenant_id: str | None = None
+    key_id: str | None = None
+    request_id: str | None = None
+    action: str = ""
+    resource_id: str | None = None
+    outcome: str = ""
+    detail: dict[str, Any] | None = None

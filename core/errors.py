@@ -12,7 +12,8 @@
     │   └── IllegalTransitionError  a change of status that the state machine does not have
     ├── NotAllowedError             the key's scope forbids it
     │   └── UnauthenticatedError    no key, or not a valid one
-    ├── TooManyRequestsError        all that may go on at once goes on already; trying later helps
+    ├── TooManyRequestsError        all that may go on at once goes on already; trying later helps; retry_after_seconds
+    │   └── QuotaExceededError      the tenant has used up what it may; quota, limit, used
     ├── UnavailableError            a backing service does not answer; trying later may help
     │   └── StoreUnavailableError   the object store does not answer
     ├── ObjectNotFoundError         the object store has nothing under that key
@@ -104,9 +105,30 @@ class UnauthenticatedError(NotAllowedError):
 
 
 class TooManyRequestsError(LenetError):
-    """As many of these go on as may at once; the same request may succeed later."""
+    """As many of these go on as may at once; the same request may succeed ``retry_after_seconds`` later."""
 
     code = "too_many_requests"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        faults: Sequence[Fault] = (),
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(detail, code=code, faults=faults)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceededError(TooManyRequestsError):
+    """The tenant has used up a quota: ``quota`` is its name, ``limit`` its bound, ``used`` what is taken of it."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, detail: str, *, quota: str, limit: int, used: int, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.quota, self.limit, self.used = quota, limit, used
 
 
 class UnavailableError(LenetError):

@@ -58,6 +58,7 @@ def configure(settings: Settings) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _keep_to_its_line,
             renderer,
         ],
     )
@@ -68,6 +69,22 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     # It tells of each plug-in that it finds, whenever it is imported.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _keep_to_its_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape control characters in what is said, and set off the lines of an error: nothing in them begins a line.
+
+    What somebody sent may stand in either, and must not pass for a line of the log, or steer a terminal. Renderers
+    escape the other values.
+    """
+    event["event"] = _escape(str(event.get("event", "")))
+    if isinstance(event.get("exception"), str):
+        event["exception"] = "\n".join(f"  | {_escape(line)}" for line in event["exception"].split("\n"))
+    return event
+
+
+def _escape(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.domain.credentials import is_well_known, read_secrets
+from core.domain.quotas import NO_LIMITS, QUOTAS, Limits
 
 ENVIRONMENT_PREFIX = "LENET_"
 
@@ -68,6 +69,24 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Longest time without progress before a decoding process is ended.")
     ] = 60.0
 
+    quota_stored_bytes: Annotated[
+        int, Field(ge=0, description="Most bytes that a tenant may have stored; 0: no limit.")
+    ] = 0
+    quota_datasets: Annotated[int, Field(ge=0, description="Most datasets of a tenant; 0: no limit.")] = 10_000
+    quota_queued_jobs: Annotated[int, Field(ge=0, description="Most waiting jobs of a tenant; 0: no limit.")] = 10_000
+    quota_running_jobs: Annotated[
+        int, Field(ge=0, description="Most jobs of a tenant that train at once, the others wait; 0: no limit.")
+    ] = 0
+    quota_device_seconds_per_day: Annotated[
+        int, Field(ge=0, description="Most seconds that a tenant's jobs hold slots within a day in UTC; 0: no limit.")
+    ] = 0
+    quota_requests_per_minute: Annotated[
+        int, Field(ge=0, description="Most requests a minute of a tenant's keys together; 0: no limit.")
+    ] = 60_000
+    bad_keys_per_minute: Annotated[
+        int, Field(ge=0, description="Wrong keys a minute from one address before it is told to wait; 0: no limit.")
+    ] = 100
+
     lease_seconds: Annotated[float, Field(gt=0, description="How long a claim holds without a heartbeat.")] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0, description="How often a claim is extended.")] = 5.0
     sweep_seconds: Annotated[float, Field(gt=0, description="How often leases and unsent jobs are looked at.")] = 5.0
@@ -113,6 +132,12 @@ class Settings(BaseSettings):
         holders = (self.database_url, self.redis_url, self.store_url, self.store_secret_key, self.api_key)
         given = (holder.get_secret_value() for holder in holders if holder is not None)
         return frozenset().union(*map(read_secrets, given))
+
+    @cached_property
+    def limits(self) -> Limits:
+        """Return the quotas of a tenant that has none of its own."""
+        given = {quota: int(getattr(self, f"quota_{quota}")) for quota in QUOTAS}
+        return NO_LIMITS.but({quota: limit or None for quota, limit in given.items()})
 
     @cached_property
     def database(self) -> str:

@@ -36,6 +36,7 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
             device=host.device,
             lease_seconds=host.settings.lease_seconds,
             engines=host.engines,
+            limits=host.settings.limits,
         )
     if claim is None:
         return False

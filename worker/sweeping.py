@@ -16,7 +16,7 @@ def sweep(host: Host) -> None:
     if reaped:
         _log.warning("taken from lost workers", ids=reaped)
     with transaction(host.sessions, read_only=True) as session:
-        messages = find_unsent(session, host.sender)
+        messages = find_unsent(session, host.sender, limits=host.settings.limits)
     for message in messages:
         reach("sweep.update_before_publish")
         host.sender.send(message)

@@ -5,6 +5,7 @@ from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content
+from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
 from api.documents import SECURITY, TAGS, file_response, problems
@@ -17,7 +18,15 @@ from api.request_ids import request_id
 from api.schemas.base import Creation, Page, PageQuery
 from api.schemas.datasets import Dataset, Entry, EntryQuery, UploadQuery, shape_dataset, shape_entries
 from api.schemas.paths import DatasetPath
-from api.uploads import RAW_MEDIA_TYPES, discard_prefix, discard_unless_kept, name_of, open_upload, store_upload
+from api.uploads import (
+    RAW_MEDIA_TYPES,
+    bound_by_quota,
+    discard_prefix,
+    discard_unless_kept,
+    name_of,
+    open_upload,
+    store_upload,
+)
 from core.crash_points import reach
 from core.db.engine import transaction
 from core.db.rows import DatasetRow
@@ -50,11 +59,11 @@ _ARCHIVES = {b"PK": ("zip", "application/zip"), b"\x1f\x8b": ("tar.gz", "applica
 def upload_dataset(header: Creation, query: UploadQuery) -> Response:
     """Upload an archive; it is read in the background. The same bytes again give the dataset that is there."""
     tenant_id, dataset_id = principal().tenant_id, new_id("ds")
-    max_bytes = ports().settings.max_upload_bytes
-    upload = open_upload(strict_request(), max_bytes=max_bytes)
-    name = query.name or name_of(upload)
     with discard_unless_kept(tenant_id, dataset_id):
-        archive = store_upload(upload, keys.dataset_archive(tenant_id, dataset_id), max_bytes=max_bytes)
+        with bound_by_quota(tenant_id) as max_bytes:
+            upload = open_upload(strict_request(), max_bytes=max_bytes)
+            name = query.name or name_of(upload)
+            archive = store_upload(upload, keys.dataset_archive(tenant_id, dataset_id), max_bytes=max_bytes)
         reach("api.put_before_row")
         given = create(
             header,
@@ -66,9 +75,17 @@ def upload_dataset(header: Creation, query: UploadQuery) -> Response:
 
 def _register(session: Session, archive: StoredObject, *, dataset_id: str, name: str) -> Created:
     row, wake_ups = datasets.register_dataset(
-        session, principal().tenant_id, dataset_id, name=name, archive=archive, request_id=request_id()
+        session,
+        principal().tenant_id,
+        dataset_id,
+        name=name,
+        archive=archive,
+        request_id=request_id(),
+        limits=ports().settings.limits,
     )
     status = 202 if row.id == dataset_id else 200
+    if status == 202:
+        note(session, row.id, size_bytes=row.size_bytes, sha256=row.sha256)
     return Created(shape_dataset(row), status, f"{BASE_PATH}/datasets/{row.id}", tuple(wake_ups))
 
 
@@ -92,6 +109,7 @@ def delete_dataset(path: DatasetPath) -> Response:
     tenant_id = principal().tenant_id
     with transaction(ports().sessions) as session:
         datasets.delete_dataset(session, tenant_id, path.dataset_id)
+        note(session, path.dataset_id)
     discard_prefix(keys.dataset_prefix(tenant_id, path.dataset_id))
     return no_content()
 

@@ -7,6 +7,7 @@ from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content
+from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
 from api.documents import SECURITY, TAGS, file_response, problems
@@ -61,7 +62,9 @@ def submit_job(header: Creation, body: JobRequest) -> Response:
             actor=principal().key_id,
             request_id=request_id(),
             max_attempts=ports().settings.max_attempts,
+            limits=ports().settings.limits,
         )
+        note(session, job.id, dataset_id=job.dataset_id)
         return Created(_shape(session, job), 202, f"{BASE_PATH}/jobs/{job.id}", tuple(wake_ups))
 
     content = json.dumps(strict_request().get_json(), sort_keys=True).encode()
@@ -97,6 +100,7 @@ def delete_job(path: JobPath) -> Response:
     tenant_id = principal().tenant_id
     with transaction(ports().sessions) as session:
         jobs.delete_job(session, tenant_id, path.job_id)
+        note(session, path.job_id)
     discard_prefix(keys.job_prefix(tenant_id, path.job_id))
     return no_content()
 
@@ -161,6 +165,7 @@ def cancel_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pa
     """Cancel a job at once, also in the middle of an epoch; cancelling twice is no error."""
     with transaction(ports().sessions) as session:
         job = jobs.cancel_job(session, principal().tenant_id, path.job_id, actor=principal().key_id)
+        note(session, job.id)
         shape = _shape(session, job)
     return answer(shape, status=202)
 
@@ -170,6 +175,7 @@ def pause_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - par
     """Pause a running job; it writes a checkpoint first."""
     with transaction(ports().sessions) as session:
         shape = _shape(session, jobs.pause_job(session, principal().tenant_id, path.job_id))
+        note(session, path.job_id)
     return answer(shape, status=202)
 
 
@@ -178,6 +184,7 @@ def stop_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pars
     """End a running job with its present epoch and keep the model."""
     with transaction(ports().sessions) as session:
         shape = _shape(session, jobs.stop_job(session, principal().tenant_id, path.job_id))
+        note(session, path.job_id)
     return answer(shape, status=202)
 
 
@@ -185,7 +192,14 @@ def stop_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - pars
 def resume_job(path: JobPath, body: NoOptions) -> Response:  # noqa: ARG001 - parsed, so that options are refused
     """Queue a paused job again; it goes on from its checkpoint."""
     with transaction(ports().sessions) as session:
-        job, wake_ups = jobs.resume_job(session, principal().tenant_id, path.job_id, actor=principal().key_id)
+        job, wake_ups = jobs.resume_job(
+            session,
+            principal().tenant_id,
+            path.job_id,
+            actor=principal().key_id,
+            limits=ports().settings.limits,
+        )
+        note(session, job.id)
         shape = _shape(session, job)
     ports().outbox.post(wake_ups)
     return answer(shape, status=202)
@@ -201,7 +215,9 @@ def retry_job(path: JobPath, body: RetryRequest) -> Response:
             path.job_id,
             actor=principal().key_id,
             from_checkpoint=body.start == "checkpoint",
+            limits=ports().settings.limits,
         )
+        note(session, job.id)
         shape = _shape(session, job)
     ports().outbox.post(wake_ups)
     for key in dropped:
@@ -217,5 +233,5 @@ def _shape(session: Session, job: JobRow) -> Job:
     return shape_job(
         job,
         jobs_ahead=jobs.count_jobs_ahead(session, job),
-        status_reason=jobs.explain_status(session, job),
+        status_reason=jobs.explain_status(session, job, limits=ports().settings.limits),
     )

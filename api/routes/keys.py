@@ -7,14 +7,15 @@ from flask_openapi.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.answers import answer, answer_again, no_content
+from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
 from api.documents import SECURITY, TAGS, problems
 from api.idempotency import Created, create
 from api.paging import shape_page
 from api.ports import ports
-from api.schemas.base import Creation, Page, PageQuery
-from api.schemas.keys import Key, KeyRequest, NewKey, shape_key, shape_new_key
+from api.schemas.base import Creation, Page
+from api.schemas.keys import Key, KeyQuery, KeyRequest, NewKey, shape_key, shape_new_key
 from api.schemas.paths import KeyPath
 from core.db.engine import transaction
 from core.services import keys
@@ -40,6 +41,7 @@ def create_key(header: Creation, body: KeyRequest) -> Response:
             expires_at=body.expires_at,
         )
         tenant = keys.name_tenants(session, [tenant_id])[tenant_id]
+        note(session, row.id, tenant_id=tenant_id, name=row.name, scopes=row.scopes)
         # What is kept for a second answer must not hold the secret, which is stored nowhere.
         kept = shape_new_key(row, tenant=tenant, secret=None)
         shape = shape_new_key(row, tenant=tenant, secret=secret)
@@ -51,17 +53,27 @@ def create_key(header: Creation, body: KeyRequest) -> Response:
 
 
 @routes.get("/keys", responses={200: Page[Key]})
-def list_keys(query: PageQuery) -> Response:
+def list_keys(query: KeyQuery) -> Response:
     """List the keys that are in force, newest first."""
     with transaction(ports().sessions, read_only=True) as session:
-        page = keys.list_keys(session, limit=query.limit, cursor=query.cursor)
+        page = keys.list_keys(session, limit=query.limit, cursor=query.cursor, tenant=query.tenant)
         names = keys.name_tenants(session, {row.tenant_id for row in page.items})
     return answer(shape_page(Key, page, lambda row: shape_key(row, tenant=names[row.tenant_id])))
+
+
+@routes.get("/keys/<id:key_id>", responses={200: Key})
+def show_key(path: KeyPath) -> Response:
+    """Show a key that is in force, without its secret."""
+    with transaction(ports().sessions, read_only=True) as session:
+        row = keys.get_key(session, path.key_id)
+        tenant = keys.get_tenant(session, row.tenant_id).name
+    return answer(shape_key(row, tenant=tenant))
 
 
 @routes.delete("/keys/<id:key_id>", responses={204: None})
 def revoke_key(path: KeyPath) -> Response:
     """Revoke a key at once."""
     with transaction(ports().sessions) as session:
-        keys.revoke_key(session, path.key_id)
+        row = keys.revoke_key(session, path.key_id)
+        note(session, row.id, tenant_id=row.tenant_id, name=row.name)
     return no_content()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from api.schemas.base import Moment, Name, Shape, Wanted
+from api.schemas.base import Moment, Name, PageQuery, Shape, Wanted
 from core.db.rows import ApiKeyRow
 from core.services.keys import Scope
 
@@ -23,16 +23,23 @@ class KeyRequest(Wanted):
     )
 
 
+class KeyQuery(PageQuery):
+    """Which keys."""
+
+    tenant: Annotated[Name | None, Field(description="Only those of the tenant that is called so.")] = None
+
+
 class Key(Shape):
     """A key, without its secret."""
 
     id: str
     name: str
     scopes: list[Scope]
-    tenant: str
+    tenant: Annotated[str, Field(description="Whose it is, by name.")]
+    tenant_id: str
     created_at: Moment
     expires_at: Moment | None
-    last_used_at: Moment | None
+    last_used_at: Annotated[Moment | None, Field(description="To the minute; null: never.")]
 
 
 class NewKey(Key):
@@ -48,6 +55,7 @@ def shape_key(row: ApiKeyRow, *, tenant: str) -> Key:
         name=row.name,
         scopes=row.scopes,
         tenant=tenant,
+        tenant_id=row.tenant_id,
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,

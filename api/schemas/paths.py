@@ -25,6 +25,12 @@ class ArtifactPath(JobPath):
     name: str
 
 
+class TenantPath(_Path):
+    """A tenant."""
+
+    tenant_id: str
+
+
 class KeyPath(_Path):
     """A key."""
 

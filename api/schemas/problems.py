@@ -15,6 +15,14 @@ class ProblemFault(Shape):
     detail: str
 
 
+class ProblemQuota(Shape):
+    """The quota that is used up."""
+
+    name: Annotated[str, Field(description="As `GET /quota` names it.")]
+    limit: int
+    used: int
+
+
 class Problem(Shape):
     """Why a request was refused."""
 
@@ -25,6 +33,9 @@ class Problem(Shape):
     code: Annotated[str, Field(description="A stable machine word.")]
     request_id: str
     errors: list[ProblemFault] = Field(default_factory=list, description="Every fault that was found in the input.")
+    quota: Annotated[
+        ProblemQuota | None, Field(description="With the code `quota_exceeded`: the quota; else it is left out.")
+    ] = None
 
 
 class StoredProblem(Shape):

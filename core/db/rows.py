@@ -1,6 +1,6 @@
 """The tables, as typed rows. No rules stand here: services write them, each change of a job's status in one place."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -90,6 +90,55 @@ class ApiKeyRow(Row):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class QuotaRow(Row):
+    """A tenant's own quotas; what is null is the platform's default."""
+
+    __tablename__ = "quotas"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    datasets: Mapped[int | None] = mapped_column(BigInteger)
+    queued_jobs: Mapped[int | None] = mapped_column(BigInteger)
+    running_jobs: Mapped[int | None] = mapped_column(BigInteger)
+    device_seconds_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    requests_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    updated_at: Mapped[datetime]
+
+
+class DeviceUseRow(Row):
+    """For how long a tenant's attempts that have ended held slots on a day in UTC, and when the last one of them ended.
+
+    It outlives the jobs.
+    """
+
+    __tablename__ = "device_use"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    seconds: Mapped[float]
+    last_ended_at: Mapped[datetime]
+
+
+class AuditRow(Row):
+    """Who did what to which resource, or tried to. Rows are added and never changed; they outlive what they name."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("ix_audit_events_tenant_id", "tenant_id", "id"),
+        Index("ix_audit_events_resource_id", "resource_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    at: Mapped[datetime]
+    tenant_id: Mapped[str] = mapped_column(_ID)
+    key_id: Mapped[str] = mapped_column(_ID)
+    request_id: Mapped[str | None] = mapped_column(_NAME)
+    action: Mapped[str] = mapped_column(_WORD)
+    resource_id: Mapped[str | None] = mapped_column(_NAME)
+    outcome: Mapped[str] = mapped_column(_WORD)
+    detail: Mapped[dict[str, Any] | None]
 
 
 class IdempotencyRow(Row):

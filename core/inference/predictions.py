@@ -13,6 +13,8 @@ from core.inference.predictor import Predictor
 
 # Images of one request are decoded into memory this many at a time.
 _IMAGES_AT_ONCE = 256
+# More would be noise to a person, and a help to whoever copies a model by asking it.
+_DIGITS = 6
 
 
 class _Value(BaseModel):
@@ -95,7 +97,8 @@ def _name(
     classes: Sequence[str], filenames: Sequence[str], answers: npt.NDArray[np.float32], top_k: int
 ) -> Iterable[Prediction]:
     order = np.argsort(-answers, axis=1, kind="stable")[:, :top_k]
-    for filename, ranks, shares in zip(filenames, order.tolist(), answers.tolist(), strict=True):
+    rounded = np.round(answers.astype(np.float64), _DIGITS).tolist()
+    for filename, ranks, shares in zip(filenames, order.tolist(), rounded, strict=True):
         best: dict[str, Any] = {
             "class_name": classes[ranks[0]],
             "class_index": ranks[0],

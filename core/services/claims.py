@@ -13,8 +13,11 @@ from core.db.rows import CheckpointRow, EpochRow, JobAttemptRow, JobRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.domain.placement import choose_queue, list_wants
+from core.domain.quotas import NO_LIMITS, Limits
 from core.domain.tasks import CPU_QUEUE
 from core.errors import LeaseLostError
+from core.services.device_use import charge
+from core.services.quotas import list_held
 from core.services.taking import take_next
 from core.services.transitions import change_status
 from core.services.workers import gpu_has_a_free_slot
@@ -77,16 +80,20 @@ def claim_job(
     device: str,
     lease_seconds: float,
     engines: Collection[EngineName] = ENGINES,
+    limits: Limits = NO_LIMITS,
 ) -> Claim | None:
     """Take the next job for a slot on ``device`` (``cpu`` or ``cuda``), or return ``None`` where none waits.
 
-    The tenant with the fewest running jobs comes first, then the higher priority, then the older job. Jobs of an
-    engine that is not among ``engines``, those of the worker, are left to others.
+    The tenant with the fewest running jobs comes first, then the one whose last job of today ended longest ago, then
+    the higher priority, then the older job. Jobs of an
+    engine that is not among ``engines``, those of the worker, are left to others. Those of tenants who run as many
+    jobs as they may wait; ``limits`` are those of a tenant that has none of its own.
     """
+    held = list_held(session, limits, claiming=True)
     now = read_clock(session)
     wanted = _wants(session, device, engines, now)
     until = now + timedelta(seconds=lease_seconds)
-    row = take_next(session, wanted, worker=worker, device=device, now=now, until=until)
+    row = take_next(session, wanted, held=held, worker=worker, device=device, now=now, until=until)
     if row is None:
         return None
     return Claim(
@@ -161,9 +168,12 @@ def end_attempt(
     detail: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Record why an attempt ended; what was noted at its start is kept."""
-    row = session.get_one(JobAttemptRow, (job_id, attempt))
-    row.ended_at, row.end, row.exit_code = read_clock(session), end, exit_code
+    """Record why an attempt ended, and for how long it held its slot; what was noted at its start is kept."""
+    row, now = session.get_one(JobAttemptRow, (job_id, attempt)), read_clock(session)
+    if row.ended_at is None:
+        tenant_id = session.scalars(select(JobRow.tenant_id).where(JobRow.id == job_id)).one()
+        charge(session, tenant_id, began_at=row.started_at, ended_at=now)
+    row.ended_at, row.end, row.exit_code = now, end, exit_code
     row.detail = "; ".join(part for part in (row.detail, detail) if part) or None
 
 

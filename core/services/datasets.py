@@ -10,26 +10,41 @@ from core.db.engine import read_clock
 from core.db.rows import DatasetEntryRow, DatasetRow, JobRow, PackRow
 from core.domain.datasets import DatasetStatus, Outcome
 from core.domain.jobs import ENDED
+from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import ConflictError, NotFoundError
 from core.services.messages import WakeUp, ingest_message
 from core.services.paging import Page, read_page
+from core.services.quotas import check_room
 from core.storage.store import StoredObject
 
 _ENTRIES_AT_ONCE = 100_000
 
 
 def register_dataset(
-    session: Session, tenant_id: str, dataset_id: str, *, name: str, archive: StoredObject, request_id: str | None
+    session: Session,
+    tenant_id: str,
+    dataset_id: str,
+    *,
+    name: str,
+    archive: StoredObject,
+    request_id: str | None,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[DatasetRow, list[WakeUp]]:
     """Store the row of an archive whose bytes are in the store, as ``processing``.
+
+    ``limits`` are those of a tenant that has none of its own.
 
     Returns:
         The dataset with the wake-ups to send after the commit. Where the tenant has the same bytes already, that
         dataset and no wake-up: the caller deletes the new copy.
+
+    Raises:
+        QuotaExceededError: The tenant has as many datasets, or as many bytes, as it may.
     """
     same_bytes = select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
     if (present := session.scalar(same_bytes)) is not None:
         return present, []
+    check_room(session, tenant_id, limits, {"datasets": 1, "stored_bytes": archive.size_bytes})
     now = read_clock(session)
     row = DatasetRow(
         id=dataset_id,

@@ -24,12 +24,14 @@ from core.domain.datasets import DatasetStatus, Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import ENDED, AttemptEnd, JobStatus
 from core.domain.placement import choose_want, list_queues, list_wants
+from core.domain.quotas import NO_LIMITS, Limits
 from core.domain.training_config import TrainingConfig, resolve, settle
 from core.errors import ConflictError, IllegalTransitionError, InvalidError, NotFoundError
 from core.services.claims import end_attempt
 from core.services.datasets import get_dataset
 from core.services.messages import WakeUp, train_messages
 from core.services.paging import Page, read_page
+from core.services.quotas import check_room, explain_hold, read_limits
 from core.services.transitions import change_status, record_transition
 from core.services.workers import explain_wait, live_queues
 
@@ -94,9 +96,24 @@ def _base_config(session: Session, tenant_id: str, wanted: NewJob) -> dict[str, 
 
 
 def submit_job(
-    session: Session, tenant_id: str, wanted: NewJob, *, actor: str, request_id: str | None, max_attempts: int
+    session: Session,
+    tenant_id: str,
+    wanted: NewJob,
+    *,
+    actor: str,
+    request_id: str | None,
+    max_attempts: int,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[JobRow, list[WakeUp]]:
-    """Store a job as ``queued`` and return it with the wake-ups to send after the commit; errors as `plan_job`."""
+    """Store a job as ``queued`` and return it with the wake-ups to send after the commit.
+
+    ``limits`` are those of a tenant that has none of its own.
+
+    Raises:
+        QuotaExceededError: As many jobs wait, or have run for as long today, as may.
+        LenetError: As `plan_job`.
+    """
+    _check_queue(session, tenant_id, limits)
     plan = plan_job(session, tenant_id, wanted)
     now = read_clock(session)
     job = JobRow(
@@ -122,6 +139,11 @@ def submit_job(
     session.flush()
     record_transition(session, job.id, before=None, after=JobStatus.QUEUED, attempt=0, actor=actor, reason="submitted")
     return job, wake(session, job)
+
+
+def _check_queue(session: Session, tenant_id: str, limits: Limits) -> None:
+    """See that one more job may wait; it comes before any lock on a dataset or a job, always in this order."""
+    check_room(session, tenant_id, limits, {"queued_jobs": 1, "device_seconds_per_day": 1})
 
 
 def wake(session: Session, job: JobRow) -> list[WakeUp]:
@@ -209,9 +231,15 @@ def count_jobs_ahead(session: Session, job: JobRow) -> int:
     )
 
 
-def explain_status(session: Session, job: JobRow) -> str | None:
-    """Return why a queued job cannot begin, whatever ends before it; ``None`` where it only waits its turn."""
-    return explain_wait(session, job.queue) if job.status == JobStatus.QUEUED else None
+def explain_status(session: Session, job: JobRow, *, limits: Limits = NO_LIMITS) -> str | None:
+    """Return why a queued job cannot begin, whatever other tenants' end before it; ``None``: it only waits its turn.
+
+    ``limits`` are those of a tenant that has none of its own.
+    """
+    if job.status != JobStatus.QUEUED:
+        return None
+    held = explain_hold(session, job.tenant_id, read_limits(session, job.tenant_id, limits))
+    return held or explain_wait(session, job.queue)
 
 
 def cancel_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> JobRow:
@@ -259,8 +287,16 @@ def _ask(session: Session, tenant_id: str, job_id: str, *, verb: str, **wish: bo
     return get_job(session, tenant_id, job_id)
 
 
-def resume_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> tuple[JobRow, list[WakeUp]]:
-    """Queue a paused job again; it goes on from its checkpoint. Raises `IllegalTransitionError`."""
+def resume_job(
+    session: Session, tenant_id: str, job_id: str, *, actor: str, limits: Limits = NO_LIMITS
+) -> tuple[JobRow, list[WakeUp]]:
+    """Queue a paused job again; it goes on from its checkpoint.
+
+    Raises:
+        IllegalTransitionError: The job is not paused.
+        QuotaExceededError: As `submit_job`.
+    """
+    _check_queue(session, tenant_id, limits)
     job = get_job(session, tenant_id, job_id, lock=True)
     if job.status != JobStatus.PAUSED:
         raise IllegalTransitionError(f"The job is {job.status}; only a paused job can be resumed.")
@@ -277,7 +313,7 @@ def resume_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> 
 
 
 def retry_job(
-    session: Session, tenant_id: str, job_id: str, *, actor: str, from_checkpoint: bool
+    session: Session, tenant_id: str, job_id: str, *, actor: str, from_checkpoint: bool, limits: Limits = NO_LIMITS
 ) -> tuple[JobRow, list[WakeUp], list[str]]:
     """Queue a failed or cancelled job anew, from its start or from its last checkpoint.
 
@@ -286,7 +322,9 @@ def retry_job(
 
     Raises:
         IllegalTransitionError: The job has neither failed nor been cancelled.
+        QuotaExceededError: As `submit_job`.
     """
+    _check_queue(session, tenant_id, limits)
     job = get_job(session, tenant_id, job_id, lock=True)
     before = JobStatus(job.status)
     if before not in (JobStatus.FAILED, JobStatus.CANCELLED):

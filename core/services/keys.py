@@ -11,9 +11,9 @@ from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, database_now, read_clock
-from core.db.rows import ApiKeyRow, TenantRow
+from core.db.rows import ApiKeyRow, QuotaRow, TenantRow
 from core.domain.identifiers import new_id
-from core.errors import NotFoundError, UnauthenticatedError
+from core.errors import ConflictError, NotFoundError, UnauthenticatedError
 from core.services.paging import Page, read_page
 
 Scope = Literal["read", "train", "admin"]
@@ -21,20 +21,28 @@ SCOPES: tuple[Scope, ...] = ("read", "train", "admin")
 DEFAULT_TENANT = "default"
 _USE_NOTED_EVERY = timedelta(minutes=1)
 # Every request asks this: it is put together once, and the database's clock is in it rather than in a question before.
-_VALID_KEY = select(ApiKeyRow.id, ApiKeyRow.tenant_id, ApiKeyRow.scopes).where(
-    ApiKeyRow.secret_hash == bindparam("secret_hash"),
-    ApiKeyRow.revoked_at.is_(None),
-    or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > database_now()),
+_VALID_KEY = (
+    select(ApiKeyRow.id, ApiKeyRow.tenant_id, ApiKeyRow.scopes, QuotaRow.requests_per_minute)
+    .outerjoin(QuotaRow, QuotaRow.tenant_id == ApiKeyRow.tenant_id)
+    .where(
+        ApiKeyRow.secret_hash == bindparam("secret_hash"),
+        ApiKeyRow.revoked_at.is_(None),
+        or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > database_now()),
+    )
 )
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking: a key, its tenant and what it may do."""
+    """Who is asking: a key, its tenant and what it may do.
+
+    ``requests_per_minute`` is the tenant's own quota, ``None`` where it has none of its own.
+    """
 
     key_id: str
     tenant_id: str
     scopes: frozenset[str]
+    requests_per_minute: int | None = None
 
 
 def new_secret() -> str:
@@ -55,8 +63,8 @@ def authenticate(reader: Reader, secret: str) -> Principal:
     found = reader.execute(_VALID_KEY, {"secret_hash": hash_secret(secret)}).one_or_none()
     if found is None:
         raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
-    key_id, tenant_id, scopes = found
-    return Principal(key_id, tenant_id, frozenset(scopes))
+    key_id, tenant_id, scopes, requests_per_minute = found
+    return Principal(key_id, tenant_id, frozenset(scopes), requests_per_minute)
 
 
 def note_use(session: Session, key_id: str) -> None:
@@ -83,10 +91,38 @@ def ensure_tenant(session: Session, name: str) -> str:
     """Return the id of the tenant of that name, made where it is missing."""
     tenant = session.scalar(select(TenantRow).where(TenantRow.name == name))
     if tenant is None:
-        tenant = TenantRow(id=new_id("tenant"), name=name, created_at=read_clock(session))
-        session.add(tenant)
-        session.flush()
+        tenant = _add_tenant(session, name)
     return tenant.id
+
+
+def create_tenant(session: Session, name: str) -> TenantRow:
+    """Make a tenant; raises `ConflictError` ``tenant_exists`` where one has the name."""
+    if session.scalar(select(TenantRow.id).where(TenantRow.name == name)) is not None:
+        raise ConflictError("There is a tenant of that name.", code="tenant_exists")
+    return _add_tenant(session, name)
+
+
+def _add_tenant(session: Session, name: str) -> TenantRow:
+    tenant = TenantRow(id=new_id("tenant"), name=name, created_at=read_clock(session))
+    session.add(tenant)
+    session.flush()
+    return tenant
+
+
+def get_tenant(session: Session, tenant_id: str) -> TenantRow:
+    """Return a tenant; raises `NotFoundError`."""
+    tenant = session.get(TenantRow, tenant_id)
+    if tenant is None:
+        raise NotFoundError("There is no such tenant.", code="tenant_not_found")
+    return tenant
+
+
+def list_tenants(
+    session: Session, *, limit: int, cursor: str | None = None, name: str | None = None
+) -> Page[TenantRow]:
+    """Return a page of the tenants, newest first; with ``name`` the one that is called so."""
+    query = select(TenantRow) if name is None else select(TenantRow).where(TenantRow.name == name)
+    return read_page(session, query, TenantRow.id, limit=limit, cursor=cursor)
 
 
 def create_key(
@@ -113,9 +149,11 @@ def create_key(
     return row
 
 
-def list_keys(session: Session, *, limit: int, cursor: str | None = None) -> Page[ApiKeyRow]:
-    """Return a page of the keys of every tenant that are not revoked, newest first."""
+def list_keys(session: Session, *, limit: int, cursor: str | None = None, tenant: str | None = None) -> Page[ApiKeyRow]:
+    """Return a page of the keys that are not revoked, newest first: of every tenant, or of the one of that name."""
     query = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))
+    if tenant is not None:
+        query = query.join(TenantRow, TenantRow.id == ApiKeyRow.tenant_id).where(TenantRow.name == tenant)
     return read_page(session, query, ApiKeyRow.id, limit=limit, cursor=cursor)
 
 
@@ -124,9 +162,16 @@ def name_tenants(session: Session, tenant_ids: Collection[str]) -> dict[str, str
     return {row.id: row.name for row in session.scalars(select(TenantRow).where(TenantRow.id.in_(tenant_ids)))}
 
 
-def revoke_key(session: Session, key_id: str) -> None:
-    """Revoke a key at once; raises `NotFoundError`."""
+def get_key(session: Session, key_id: str) -> ApiKeyRow:
+    """Return a key that is not revoked; raises `NotFoundError`."""
     key = session.get(ApiKeyRow, key_id)
     if key is None or key.revoked_at is not None:
         raise NotFoundError("There is no such key.", code="key_not_found")
+    return key
+
+
+def revoke_key(session: Session, key_id: str) -> ApiKeyRow:
+    """Revoke a key at once and return it; raises `NotFoundError`."""
+    key = get_key(session, key_id)
     key.revoked_at = read_clock(session)
+    return key

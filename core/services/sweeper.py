@@ -13,9 +13,11 @@ from core.db.engine import read_clock
 from core.db.rows import DatasetRow, JobRow
 from core.domain.datasets import DatasetStatus
 from core.domain.jobs import AttemptEnd, JobStatus
+from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import UnavailableError
 from core.services.claims import SWEEPER, lose
 from core.services.messages import Sender, WakeUp, ingest_message, train_messages
+from core.services.quotas import list_held
 from core.services.workers import live_queues
 
 # A message only wakes a worker, which takes the next row whatever the message names: a few are as good as all.
@@ -68,8 +70,11 @@ def reap_datasets(session: Session, *, max_attempts: int) -> list[str]:
     )
 
 
-def find_unsent(session: Session, sender: Sender) -> list[WakeUp]:
-    """Return the wake-ups that are missing: no more than rows wait beyond the messages that their queue has."""
+def find_unsent(session: Session, sender: Sender, *, limits: Limits = NO_LIMITS) -> list[WakeUp]:
+    """Return the wake-ups that are missing: no more than rows wait beyond the messages that their queue has.
+
+    Jobs that are held back by a quota need none; ``limits`` are those of a tenant that has none of its own.
+    """
     now = read_clock(session)
     datasets = session.scalars(
         select(DatasetRow.id)
@@ -82,7 +87,7 @@ def find_unsent(session: Session, sender: Sender) -> list[WakeUp]:
     )
     jobs = session.execute(
         select(JobRow.id, JobRow.queue)
-        .where(JobRow.status == JobStatus.QUEUED)
+        .where(JobRow.status == JobStatus.QUEUED, JobRow.tenant_id.not_in(list_held(session, limits)))
         .order_by(JobRow.priority.desc(), JobRow.id)
         .limit(_MOST_MESSAGES)
     )

@@ -7,19 +7,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, String, Update, bindparam, func, insert, literal, select, true, update
+from sqlalchemy import Date, Row, Select, String, Update, bindparam, func, insert, literal, select, true, update
 from sqlalchemy.orm import Session
 
-from core.db.rows import JobAttemptRow, JobRow, JobTransitionRow, TenantRow, UTCDateTime
+from core.db.rows import DeviceUseRow, JobAttemptRow, JobRow, JobTransitionRow, TenantRow, UTCDateTime
 from core.domain.jobs import JobStatus, check_transition
+from core.services.device_use import start_of_day
 from core.services.transitions import record_transition
 
 check_transition(JobStatus.QUEUED, JobStatus.RUNNING)  # The only change of a status that is not made elsewhere.
 
-_WAITS = (JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(bindparam("wanted", expanding=True)))
+_WAITS = (
+    JobRow.status == JobStatus.QUEUED,
+    JobRow.queue.in_(bindparam("wanted", expanding=True)),
+    JobRow.tenant_id.not_in(bindparam("held", expanding=True)),
+)
 _BY_RANK = (JobRow.priority.desc(), JobRow.id)
 _NOW = bindparam("now", type_=UTCDateTime())
 _WORKER, _DEVICE = bindparam("by_worker", type_=String), bindparam("on_device", type_=String)
+_TODAY = bindparam("today", type_=Date())
+# Of tenants who run as many jobs, the one whose last one ended longest ago comes first: nobody can be kept waiting by
+# somebody else's many jobs, of whatever priority.
+_LONGEST_AGO = DeviceUseRow.last_ended_at.nulls_first()
 _REASON = "claimed"
 _TAKEN = ("id", "tenant_id", "dataset_id", "attempt", "config", "from_job", "warm_start", "request_id")
 
@@ -35,7 +44,8 @@ def _next_in_turn() -> Select[str]:
     turn = (
         select(TenantRow.id)
         .join(first, true())
-        .order_by(running.scalar_subquery(), first.c.priority.desc(), first.c.id)
+        .outerjoin(DeviceUseRow, (DeviceUseRow.tenant_id == TenantRow.id) & (DeviceUseRow.day == _TODAY))
+        .order_by(running.scalar_subquery(), _LONGEST_AGO, first.c.priority.desc(), first.c.id)
         .subquery("turn")
     )
     chosen = (
@@ -60,8 +70,9 @@ def _next_of_all() -> Select[str]:
     return (
         select(JobRow.id)
         .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
+        .outerjoin(DeviceUseRow, (DeviceUseRow.tenant_id == JobRow.tenant_id) & (DeviceUseRow.day == _TODAY))
         .where(*_WAITS)
-        .order_by(func.coalesce(running.c.jobs, 0), *_BY_RANK)
+        .order_by(func.coalesce(running.c.jobs, 0), _LONGEST_AGO, *_BY_RANK)
         .limit(1)
     )
 
@@ -102,16 +113,24 @@ _ON_SQLITE = _take(_next_of_all())
 
 
 def take_next(
-    session: Session, wanted: Sequence[str], *, worker: str, device: str, now: datetime, until: datetime
+    session: Session,
+    wanted: Sequence[str],
+    *,
+    held: Sequence[str] = (),
+    worker: str,
+    device: str,
+    now: datetime,
+    until: datetime,
 ) -> Row[Any] | None:
     """Move the next job from ``queued`` to ``running`` and leave the rows of its new attempt and of the transition.
 
-    The tenant with the fewest running jobs comes first, then the higher priority, then the older job. However many
-    workers ask at once, each job is taken once.
+    The tenant with the fewest running jobs comes first, then the one whose last job of today ended longest ago, then
+    the higher priority, then the older job. However many workers ask at once, each job is taken once.
 
     Args:
         session: The open transaction.
         wanted: What the worker can train, as jobs name it.
+        held: The tenants whose jobs are to wait.
         worker: Its name.
         device: Where it trains.
         now: The database's time.
@@ -120,7 +139,15 @@ def take_next(
     Returns:
         What a claim needs of the job's row; ``None`` where no job waits.
     """
-    values = {"wanted": list(wanted), "by_worker": worker, "on_device": device, "now": now, "until": until}
+    values = {
+        "wanted": list(wanted),
+        "held": list(held),
+        "by_worker": worker,
+        "on_device": device,
+        "now": now,
+        "until": until,
+        "today": start_of_day(now).date(),
+    }
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         return connection.execute(_ON_POSTGRESQL, values).one_or_none()

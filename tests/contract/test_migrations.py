@@ -15,13 +15,16 @@ from core.db.wiring import migrate
 TABLES = {
     "api_keys",
     "artifacts",
+    "audit_events",
     "dataset_entries",
     "datasets",
+    "device_use",
     "epochs",
     "job_attempts",
     "job_transitions",
     "jobs",
     "packs",
+    "quotas",
     "tenants",
     "workers",
 }

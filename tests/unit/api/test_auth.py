@@ -168,3 +168,9 @@ def test_a_database_that_takes_no_write_holds_up_no_read(client, sessions, engin
     assert time.monotonic() - began < 5
     link.rollback()
     link.close()
+
+
+@pytest.mark.parametrize("path", ["//api/v1/jobs", "///api/v1/jobs", "//healthz"])
+def test_a_path_that_begins_with_several_slashes_is_not_there(client, path):
+    response = client.open("/", environ_overrides={"PATH_INFO": path})
+    assert read_problem(response)["code"] == "not_found"

@@ -80,3 +80,12 @@ def test_a_faulty_key_is_422(client, body, pointer):
     response = client.post(KEYS, json=body)
     assert response.status_code == 422
     assert [error["pointer"] for error in response.get_json()["errors"]] == [pointer]
+
+
+def test_the_first_key_stays_revoked_when_the_platform_starts_again(client, make_client):
+    made = client.post(KEYS, json={"name": "second", "scopes": ["admin"]}).get_json()
+    (first,) = (key for key in client.get(KEYS).get_json()["items"] if key["name"] == "first")
+    assert client.delete(f"{KEYS}/{first['id']}").status_code == 204
+    assert make_client().get(KEYS).status_code == 401
+    again = make_client(headers={"Authorization": f"Bearer {made['secret']}"})
+    assert [key["name"] for key in again.get(KEYS).get_json()["items"]] == ["second"]

@@ -43,6 +43,12 @@ READS = {
     ("jobs", "logs", "job_1"): ("/jobs/job_1/logs", {"items": [{"id": 1, "message": "m"}]}),
     ("report", "job_1"): ("/jobs/job_1/report", {"accuracy": 0.9}),
     ("artifacts", "job_1"): ("/jobs/job_1/artifacts", {"items": [{"name": "model.pth"}]}),
+    ("keys", "list"): ("/keys", {"items": [{"id": "key_1", "name": "ci"}], "next_cursor": None}),
+    ("keys", "show", "key_1"): ("/keys/key_1", {"id": "key_1", "name": "ci", "scopes": ["read"]}),
+    ("tenants", "list"): ("/tenants", {"items": [{"id": "tenant_1", "name": "lab"}], "next_cursor": None}),
+    ("tenants", "quota", "tenant_1"): ("/tenants/tenant_1/quota", {"tenant_id": "tenant_1"}),
+    ("quota",): ("/quota", {"tenant_id": "tenant_1", "stored_bytes": {"limit": 9, "used": 1, "own": True}}),
+    ("audit",): ("/audit", {"items": [{"id": "audit_1", "action": "job.cancel"}], "next_cursor": None}),
     ("workers",): ("/workers", {"items": [{"name": "w1"}]}),
     ("queue",): ("/queue", {"items": [{"name": "cpu", "depth": 1}]}),
 }
