@@ -54,11 +54,12 @@ mutations: setup ## Take each safeguard out of a copy of the tree and see a test
 explore: setup ## Send what openapi.json allows and forbids for SECONDS=600 with a key of each scope (SEED=...: the same again)
 	@EXPLORE_SECONDS=$(or $(SECONDS),600) EXPLORE_SEED=$(or $(SEED),$(shell date +%s)) $(RUN) pytest tests/security/test_openapi.py -s
 
-check: setup ## Lint, check the format, the types and the layers
+check: setup ## Lint, check the format, the types, the layers and what is known of the packages' vulnerabilities
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/audit.py
 
 format: setup ## Format the code and mend what can be mended
 	@$(RUN) ruff check --fix-only .
@@ -70,7 +71,7 @@ reference: setup ## Write the reference pages of docs/ anew from the code
 plots: setup ## Draw the pictures of docs/explanation/results.md anew
 	@$(BIN)/python scripts/plots.py
 
-lock: setup ## Write constraints.txt anew from what is installed
+lock: setup ## Write constraints.txt and locks/ anew from what is installed
 	@$(BIN)/python scripts/lock.py
 
 bench: setup ## Measure, and print each figure with its spread (minutes)

@@ -10,14 +10,15 @@ ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /source
 RUN python -m venv /venv
-# The dependencies first, from the metadata alone: a change of our code does not install them again.
-COPY pyproject.toml README.md LICENSE constraints.txt ./
-RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[api]'
+# The dependencies first, each file by its hash: a change of our code does not install them again.
+COPY locks/api.txt locks/api.txt
+RUN /venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement locks/api.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY core core
 COPY api api
 COPY client client
 COPY migrations migrations
-RUN /venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:${PYTHON_VERSION}-slim
 RUN groupadd --gid 10001 lenet \

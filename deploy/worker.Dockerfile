@@ -14,18 +14,21 @@ ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /source
 RUN python -m venv /venv
-# The dependencies first, from the metadata alone: a change of our code does not install them again.
+# The dependencies first, each file by its hash: a change of our code does not install them again.
+COPY locks/worker.txt locks/worker.txt
+RUN /venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement locks/worker.txt
+# Of torch the right file depends on where it is looked for, so that no hash of it can be known here.
 COPY pyproject.toml README.md LICENSE constraints.txt constraints-cpu.txt ./
 RUN case "$TORCH" in \
-        cpu) set -- --constraint constraints-cpu.txt ;; \
-        cuda) set -- ;; \
+        cpu) set -- --constraint constraints-cpu.txt torch ;; \
+        cuda) set -- "$(sed -n 's/^ *"\(torch[<>=].*\)",.*$/\1/p' pyproject.toml)" ;; \
         *) echo "TORCH is cpu or cuda, not $TORCH" >&2; exit 1 ;; \
     esac \
-    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt "$@" '.[worker]'
+    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt "$@"
 COPY core core
 COPY worker worker
 COPY client client
-RUN /venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:${PYTHON_VERSION}-slim
 RUN groupadd --gid 10001 lenet \

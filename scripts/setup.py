@@ -23,7 +23,8 @@ LOCK_NAME = ".set-up-lock"
 EXTRA = "dev"  # It holds `embedded` too: one installation serves `make demo` and `make test`.
 OLDEST = (3, 11)
 GENERAL, CPU_ONLY = "constraints.txt", "constraints-cpu.txt"
-INPUTS = ("pyproject.toml", GENERAL, CPU_ONLY)
+LOCK = f"locks/{EXTRA}.txt"
+INPUTS = ("pyproject.toml", GENERAL, CPU_ONLY, LOCK)
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
@@ -119,10 +120,16 @@ def remove(path: Path) -> None:
 
 
 def install(root: Path, python: Path, *, with_driver: bool) -> None:
-    """Install the checkout with everything that it needs."""
+    """Install the checkout with everything that it needs.
+
+    First what is locked, each file by its hash; then torch and the checkout itself, for which no hash can be known
+    here: the right file of torch depends on the machine and on how pip is configured. Whatever else was missing then
+    would come without a hash too; a test sees to it that nothing is.
+    """
     build = "for the NVIDIA driver that is here" if with_driver else "for processors only (no NVIDIA driver is here)"
     print(f"set-up: installing, torch {build}; minutes the first time", flush=True)
     command, variables = installer(python)
+    run([*command, "--require-hashes", "--no-deps", "--requirement", LOCK], folder=root, variables=variables)
     run([*command, *requirements(with_driver=with_driver)], folder=root, variables=variables)
 
 
@@ -139,7 +146,9 @@ def installer(python: Path) -> tuple[list[str], dict[str, str]]:
 def requirements(*, with_driver: bool) -> list[str]:
     """Return what is installed and under which pins: without a driver, those of the small build of torch too."""
     files = [GENERAL] if with_driver else [GENERAL, CPU_ONLY]
-    return [*(part for name in files for part in ("--constraint", name)), "--editable", f".[{EXTRA}]"]
+    pins = [part for name in files for part in ("--constraint", name)]
+    # What builds the checkout is in the lock: a build in isolation would fetch it anew, whatever its hash.
+    return [*pins, "--no-build-isolation", "--editable", f".[{EXTRA}]"]
 
 
 def pip_settings(python: Path) -> dict[str, list[str]]:

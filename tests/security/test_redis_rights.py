@@ -8,6 +8,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from security.redis_servers import PRODUCTION, guarded_redis
 
 from api.queue import CelerySender
+from api.rates import Rates, open_redis
 from core.domain.tasks import CPU_QUEUE, TRAIN
 from core.services.messages import WakeUp
 from embedded.redis_server import RIGHTS
@@ -117,3 +118,12 @@ def test_the_password_s_hash_alone_is_in_the_configuration(server):
     assert re.fullmatch(r"redis://lenet:[\w-]{32}@127\.0\.0\.1:\d+/0", server.url)
     users = server.admin.execute_command("ACL", "LIST")
     assert server.url.split(":")[2].partition("@")[0] not in str(users)
+
+
+def test_a75_the_counters_of_requests_are_refused_nothing(server):
+    server.denied()
+    rates = Rates(open_redis(server.url))
+    for kind in ("requests", "guesses", "refusals"):
+        assert rates.take(kind, "somebody", 60) is None
+        assert rates.count(kind, "somebody", 60) == 1
+    assert server.denied() == []

@@ -35,3 +35,8 @@ def mutations():
 @pytest.fixture
 def fuzzing():
     return load("fuzzing")
+
+
+@pytest.fixture
+def audit():
+    return load("audit")

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 @pytest.fixture
 def root(tmp_path, setup):
     for name in setup.INPUTS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
 
@@ -66,7 +68,7 @@ def test_without_a_driver_the_pins_of_the_small_torch_hold_too(setup):
     assert {"constraints.txt", "constraints-cpu.txt"} <= set(setup.requirements(with_driver=False))
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "constraints-cpu.txt"])
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "constraints-cpu.txt", "locks/dev.txt"])
 def test_a_changed_file_changes_the_fingerprint(setup, root, name):
     before = setup.fingerprint(root, with_driver=False)
     (root / name).write_text("changed")
@@ -79,7 +81,7 @@ def test_a_driver_that_came_changes_the_fingerprint(setup, root):
 
 def test_the_second_time_nothing_is_installed(bring_up, commands):
     bring_up()
-    assert [command[2] for command in commands] == ["venv", "pip"]
+    assert [command[2] for command in commands] == ["venv", "pip", "pip"]
     commands.clear()
     bring_up()
     assert commands == []
@@ -89,7 +91,7 @@ def test_changed_pins_install_into_the_same_environment(bring_up, commands):
     bring_up()
     commands.clear()
     bring_up(digest="second")
-    assert [command[2] for command in commands] == ["pip"]
+    assert [command[2] for command in commands] == ["pip", "pip"]
 
 
 def test_another_place_or_python_makes_the_environment_anew(bring_up, commands, root):
@@ -98,7 +100,7 @@ def test_another_place_or_python_makes_the_environment_anew(bring_up, commands, 
     stale.mkdir(parents=True)
     commands.clear()
     bring_up(home="elsewhere")
-    assert [command[2] for command in commands] == ["venv", "pip"]
+    assert [command[2] for command in commands] == ["venv", "pip", "pip"]
     assert not stale.exists()
 
 
@@ -113,7 +115,7 @@ def test_an_installation_that_was_cut_short_is_done_again(bring_up, commands, se
             bring_up(digest="second")
     commands.clear()
     bring_up(digest="first")
-    assert [command[2] for command in commands] == ["venv", "pip"]
+    assert [command[2] for command in commands] == ["venv", "pip", "pip"]
 
 
 def test_an_active_environment_is_the_same_python(setup, monkeypatch, tmp_path):
@@ -129,7 +131,7 @@ def test_a_python_that_is_gone_makes_the_environment_anew(bring_up, commands, ro
     (root / ".venv" / "bin" / "python").unlink()
     commands.clear()
     bring_up()
-    assert [command[2] for command in commands] == ["venv", "pip"]
+    assert [command[2] for command in commands] == ["venv", "pip", "pip"]
 
 
 def test_a_python_that_makes_no_environments_gets_a_sentence(setup, root, monkeypatch):
@@ -171,6 +173,45 @@ def test_uv_installs_where_it_finds_what_pip_finds(commands, setup, monkeypatch,
     monkeypatch.setattr(setup, "pip_settings", lambda _: settings)
     setup.install(Path(), Path("python"), with_driver=False)
     assert " ".join(commands[0]).startswith(f"{installer} install")
+
+
+def test_what_is_locked_comes_first_and_by_its_hashes_alone(bring_up, commands):
+    bring_up()
+    _, locked, rest = (" ".join(command) for command in commands)
+    assert locked.endswith("--require-hashes --no-deps --requirement locks/dev.txt")
+    assert "--no-build-isolation" in rest
+    assert rest.endswith("--editable .[dev]")
+
+
+def test_a_lock_leaves_out_what_differs_by_machine(lock):
+    alembic, cuda, six = (
+        "alembic==1 \\\n    --hash=a\n",
+        "nvidia-nccl-cu13==2 ; x == 'y' \\\n    --hash=b\n",
+        "six==1\n",
+    )
+    assert lock.without_machine(alembic + cuda + six) == alembic + six
+
+
+def read_lock(extra):
+    """Return the versions of a lock, and fail where one has no hash."""
+    text = (Path(__file__).parents[3] / "locks" / f"{extra}.txt").read_text()
+    blocks = [block for block in re.split(r"^(?=[A-Za-z])", text, flags=re.MULTILINE) if not block.startswith("#")]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+    return {
+        name.lower(): version for name, version in (re.match(r"([\w.-]+)==(\S+)", block).groups() for block in blocks)
+    }
+
+
+@pytest.mark.parametrize("extra", ["dev", "api", "worker"])
+def test_the_locks_have_the_pinned_versions_and_no_address(extra):
+    lines = (Path(__file__).parents[3] / "constraints.txt").read_text().splitlines()
+    pins = dict(re.sub(r"[._](?=.*==)", "-", line.lower()).split("==") for line in lines if not line.startswith("#"))
+    locked = read_lock(extra)
+    assert "setuptools" in locked
+    assert {name: pins.get(name, version) for name, version in locked.items()} == locked
+    assert "://" not in (Path(__file__).parents[3] / "locks" / f"{extra}.txt").read_text()
+    if extra == "dev":
+        assert pins.keys() <= locked.keys(), "run `make lock`"
 
 
 def test_the_lock_holds_plain_pins_without_addresses_or_what_differs_by_machine(lock):
