@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from client.commands import datasets, jobs, results, training
+from client.commands import datasets, ensembles, evaluations, explaining, jobs, models, results, training
 from client.commands.session import AsJson, connect, show_list
 from client.errors import InputError, LenetError, UnauthenticatedError, UnavailableError, UnreachableError
 
@@ -57,6 +57,12 @@ app.command()(training.train)
 app.add_typer(jobs.app, name="jobs")
 app.command()(results.report)
 app.command()(results.predict)
+app.command("feature-maps")(explaining.feature_maps)
+app.command()(explaining.saliency)
+app.add_typer(ensembles.app, name="ensembles")
+app.command()(evaluations.evaluate)
+app.add_typer(evaluations.app, name="evaluations")
+app.add_typer(models.app, name="models")
 app.command()(results.artifacts)
 app.command()(results.download)
 

@@ -75,7 +75,7 @@ def status(word: str) -> Text:
 
 def dataset_table(datasets: Sequence[Dataset]) -> RenderableType:
     """Return a list of datasets."""
-    return _table(
+    return table(
         ["id", "name", "status", "classes", "train", "test", "size", "created"],
         [
             [
@@ -96,7 +96,7 @@ def dataset_table(datasets: Sequence[Dataset]) -> RenderableType:
 def dataset_view(dataset: Dataset) -> RenderableType:
     """Return one dataset with its counts, its warnings and why it was rejected."""
     parts: list[RenderableType] = [
-        _facts(
+        facts(
             {
                 "id": dataset.id,
                 "name": dataset.name,
@@ -121,12 +121,12 @@ def dataset_view(dataset: Dataset) -> RenderableType:
 
 def entry_table(entries: Sequence[Entry]) -> RenderableType:
     """Return the ledger of an archive."""
-    return _table(["outcome", "path", "reason"], [[one.outcome, one.path, one.reason] for one in entries])
+    return table(["outcome", "path", "reason"], [[one.outcome, one.path, one.reason] for one in entries])
 
 
 def job_table(jobs: Sequence[Job]) -> RenderableType:
     """Return a list of jobs."""
-    return _table(
+    return table(
         ["id", "name", "status", "architecture", "epoch", "validation", "test", "worker", "created"],
         [
             [
@@ -147,7 +147,7 @@ def job_table(jobs: Sequence[Job]) -> RenderableType:
 
 def progress_table(jobs: Sequence[Job]) -> RenderableType:
     """Return jobs that train, each with a bar."""
-    return _table(
+    return table(
         ["job", "status", "progress", "epoch", "train", "validation", "images/s", "left"],
         [
             [
@@ -168,7 +168,7 @@ def progress_table(jobs: Sequence[Job]) -> RenderableType:
 def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
     """Return one job, with its config unless that is not wanted."""
     metrics = job.metrics
-    facts = {
+    about = {
         "id": job.id,
         "name": job.name,
         "tags": ", ".join(job.tags),
@@ -188,8 +188,8 @@ def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
         "started": moment(job.started_at),
         "finished": moment(job.finished_at),
     }
-    known = {name: value for name, value in facts.items() if value is not None and value != ""}
-    parts: list[RenderableType] = [_facts(known)]
+    known = {name: value for name, value in about.items() if value is not None and value != ""}
+    parts: list[RenderableType] = [facts(known)]
     if job.config and with_config:
         parts += [Text("config", "bold"), _options(job.config)]
     if job.error:
@@ -216,7 +216,7 @@ def progress_line(job: Job) -> str:
 
 def epoch_table(epochs: Sequence[Epoch]) -> RenderableType:
     """Return the epochs of a job."""
-    return _table(
+    return table(
         ["epoch", "train loss", "train", "val loss", "validation", "learning rate", "seconds", "images/s"],
         [
             [
@@ -244,8 +244,8 @@ def report_view(report: Report) -> RenderableType:
     """Return the test metrics of a job: each class, the confusion matrix, the worst mistakes."""
     classes = report.classes or [score.class_name for score in report.per_class]
     parts: list[RenderableType] = [
-        _facts({"test accuracy": percent(report.accuracy), "test loss": number(report.loss)}),
-        _table(
+        facts({"test accuracy": percent(report.accuracy), "test loss": number(report.loss)}),
+        table(
             ["class", "precision", "recall", "f1", "images"],
             [
                 [one.class_name, percent(one.precision), percent(one.recall), percent(one.f1), one.support]
@@ -255,14 +255,14 @@ def report_view(report: Report) -> RenderableType:
     ]
     if report.confusion_matrix and len(classes) == len(report.confusion_matrix):
         parts.append(
-            _table(
+            table(
                 ["true \\ predicted", *classes],
                 [[name, *row] for name, row in zip(classes, report.confusion_matrix, strict=True)],
             )
         )
     if report.mistakes:
         parts.append(
-            _table(
+            table(
                 ["worst mistakes", "true", "predicted", "confidence"],
                 [
                     [one.path, one.true, one.predicted, percent(one.confidence)]
@@ -275,7 +275,7 @@ def report_view(report: Report) -> RenderableType:
 
 def prediction_table(predictions: Sequence[Prediction]) -> RenderableType:
     """Return what a model takes images for."""
-    return _table(
+    return table(
         ["file", "class", "confidence", "most probable"],
         [
             [
@@ -291,7 +291,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> RenderableType:
 
 def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
     """Return the files of a job."""
-    return _table(
+    return table(
         ["name", "size", "type", "sha256"],
         [[one.name, size(one.size_bytes), one.media_type, one.sha256] for one in artifacts],
     )
@@ -299,7 +299,7 @@ def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
 
 def worker_table(workers: Sequence[Worker]) -> RenderableType:
     """Return the worker pool."""
-    return _table(
+    return table(
         ["worker", "host", "role", "device", "engines", "busy", "slots", "busy with", "last heartbeat"],
         [
             [
@@ -314,7 +314,7 @@ def worker_table(workers: Sequence[Worker]) -> RenderableType:
 
 def queue_table(queues: Sequence[Queue]) -> RenderableType:
     """Return how much waits in each queue."""
-    return _table(
+    return table(
         ["queue", "waiting", "oldest waits for"],
         [[one.name, one.depth, duration(one.oldest_wait_seconds)] for one in queues],
     )
@@ -327,8 +327,8 @@ def plan_view(plan: Plan) -> RenderableType:
         Text("config", "bold"),
         _options(plan.config),
         Text("layers", "bold"),
-        _table(*_columns(plan.layers)),
-        _facts(
+        table(*_columns(plan.layers)),
+        facts(
             {
                 "weights": plan.parameters,
                 "seconds per epoch": number(estimate.seconds_per_epoch),
@@ -358,26 +358,28 @@ def _dump(value: BaseModel) -> dict[str, Any]:
     return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return rows under their heads; what is no text yet is shown plainly."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        table.add_column(text(head), overflow="fold")
+        made.add_column(text(head), overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text | ProgressBar) else text(cell) for cell in row))
-    return table
+        made.add_row(*(cell if isinstance(cell, Text | ProgressBar) else text(cell) for cell in row))
+    return made
 
 
-def _facts(facts: Mapping[str, object]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, value if isinstance(value, Text) else text(value))
-    return table
+def facts(named: Mapping[str, object]) -> Table:
+    """Return values beside their names."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold")
+    made.add_column(overflow="fold")
+    for name, value in named.items():
+        made.add_row(name, value if isinstance(value, Text) else text(value))
+    return made
 
 
 def _options(config: Mapping[str, Any]) -> Table:
-    return _facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in config.items()})
+    return facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in config.items()})
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[object]]]:
@@ -395,7 +397,7 @@ def _class_counts(dataset: Dataset) -> Table:
         [name, *(((dataset.counts or {}).get(split) or {}).get(name, 0) for split in splits)]
         for name in dataset.classes or ()
     ]
-    return _table(["class", *splits], rows)
+    return table(["class", *splits], rows)
 
 
 def _images(dataset: Dataset) -> str | None:

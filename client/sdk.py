@@ -18,8 +18,11 @@ from typing import Self
 
 from client.answers import parse_items
 from client.datasets import Datasets
+from client.ensembles import Ensembles
 from client.errors import InputError
+from client.evaluations import Evaluations
 from client.jobs import Jobs
+from client.registry import Models
 from client.transport import Call, Transport, is_loopback
 from client.types import Architecture, Preset, Queue, Worker
 
@@ -44,6 +47,9 @@ class Client:
         self._transport = transport
         self.datasets = Datasets(transport)
         self.jobs = Jobs(transport)
+        self.ensembles = Ensembles(transport)
+        self.evaluations = Evaluations(transport)
+        self.models = Models(transport)
 
     @property
     def url(self) -> str:
