@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from client.measures import duration, moment, size
-from client.render import _table
+from client.render import table
 from client.types import AuditEvent, Key, QuotaState, Tenant, TenantQuota
 
 _SHOWN = {"stored_bytes": size, "device_seconds_per_day": duration}
@@ -14,7 +14,7 @@ _SHOWN = {"stored_bytes": size, "device_seconds_per_day": duration}
 
 def key_table(keys: Sequence[Key]) -> RenderableType:
     """Return keys, without secrets."""
-    return _table(
+    return table(
         ["key", "name", "tenant", "scopes", "made", "ends", "last used"],
         [
             [
@@ -28,12 +28,12 @@ def key_table(keys: Sequence[Key]) -> RenderableType:
 
 def tenant_table(tenants: Sequence[Tenant]) -> RenderableType:
     """Return tenants."""
-    return _table(["tenant", "name", "made"], [[one.id, one.name, moment(one.created_at)] for one in tenants])
+    return table(["tenant", "name", "made"], [[one.id, one.name, moment(one.created_at)] for one in tenants])
 
 
 def quota_table(quota: TenantQuota) -> RenderableType:
     """Return a tenant's quotas and what is used of them."""
-    return _table(
+    return table(
         ["quota", "used", "limit", "set for"],
         [
             [name.replace("_", " "), _amount(name, state.used), _limit(name, state), _whom(state)]
@@ -44,7 +44,7 @@ def quota_table(quota: TenantQuota) -> RenderableType:
 
 def audit_table(events: Sequence[AuditEvent]) -> RenderableType:
     """Return events of the audit trail."""
-    return _table(
+    return table(
         ["when", "action", "of", "outcome", "tenant", "key", "request", "detail"],
         [
             [

@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from client.commands import access, datasets, jobs, keys, results, tenants, training
+from client.commands import (
+    access,
+    datasets,
+    ensembles,
+    evaluations,
+    explaining,
+    jobs,
+    keys,
+    models,
+    results,
+    tenants,
+    training,
+)
 from client.commands.session import AsJson, connect, show_list
 from client.errors import InputError, LenetError, UnauthenticatedError, UnavailableError, UnreachableError
 
@@ -58,6 +70,12 @@ app.add_typer(jobs.app, name="jobs")
 app.command()(results.report)
 app.command()(results.plots)
 app.command()(results.predict)
+app.command("feature-maps")(explaining.feature_maps)
+app.command()(explaining.saliency)
+app.add_typer(ensembles.app, name="ensembles")
+app.command()(evaluations.evaluate)
+app.add_typer(evaluations.app, name="evaluations")
+app.add_typer(models.app, name="models")
 app.command()(results.artifacts)
 app.command()(results.download)
 app.command()(access.quota)

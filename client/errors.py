@@ -21,7 +21,9 @@
     ├── JobEndedError                 a job that was waited for ended without a model; job
     │   ├── JobFailedError
     │   └── JobCancelledError
-    └── DatasetRejectedError          a dataset that was waited for cannot be trained on; dataset
+    ├── DatasetRejectedError          a dataset that was waited for cannot be trained on; dataset
+    ├── EnsembleFailedError           a member of an ensemble that was waited for has no model; ensemble
+    └── EvaluationFailedError         an evaluation that was waited for failed; evaluation
 
 ``code`` is the stable machine word of the platform (``dataset_not_ready``) or, for what the client found itself, the
 family's. ``request_id`` is what the platform's logs call the request.
@@ -29,10 +31,10 @@ family's. ``request_id`` is what the platform's logs call the request.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from client.types import Dataset, Job
+    from client.types import Dataset, Ensemble, Evaluation, Job, Problem
 
 
 @dataclass(frozen=True)
@@ -199,13 +201,37 @@ class DatasetRejectedError(LenetError):
     code = "dataset_rejected"
 
     def __init__(self, dataset: "Dataset") -> None:
-        problem = dataset.error
-        super().__init__(
-            f"{dataset.id} was rejected: {problem.sentence if problem else 'no reason was given'}",
-            code=problem.code if problem else None,
-            faults=[Fault(fault.pointer, fault.detail) for fault in (problem.errors if problem else ())],
-        )
+        super().__init__(f"{dataset.id} was rejected: {_sentence(dataset.error)}", **_of_problem(dataset.error))
         self.dataset = dataset
+
+
+class EnsembleFailedError(LenetError):
+    """A member ended without a model; ``faults`` has every such member with its reason."""
+
+    code = "ensemble_failed"
+
+    def __init__(self, ensemble: "Ensemble") -> None:
+        super().__init__(f"{ensemble.id} failed: {_sentence(ensemble.error)}", **_of_problem(ensemble.error))
+        self.ensemble = ensemble
+
+
+class EvaluationFailedError(LenetError):
+    """The evaluation failed; ``evaluation.error`` says why."""
+
+    code = "evaluation_failed"
+
+    def __init__(self, evaluation: "Evaluation") -> None:
+        super().__init__(f"{evaluation.id} failed: {_sentence(evaluation.error)}", **_of_problem(evaluation.error))
+        self.evaluation = evaluation
+
+
+def _sentence(problem: "Problem | None") -> str:
+    return problem.sentence if problem else "no reason was given"
+
+
+def _of_problem(problem: "Problem | None") -> dict[str, Any]:
+    faults = [Fault(fault.pointer, fault.detail) for fault in (problem.errors if problem else ())]
+    return {"code": problem.code if problem else None, "faults": faults}
 
 
 _BY_STATUS: dict[int, type[RefusedError]] = {

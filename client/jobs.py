@@ -5,14 +5,25 @@ from pathlib import Path
 from typing import IO, Any
 
 from client.answers import PAGE_ITEMS, follow, parse, parse_items, poll, to_segment
-from client.errors import DamagedDownloadError, InputError, JobCancelledError, JobFailedError
+from client.errors import DamagedDownloadError, JobCancelledError, JobFailedError
 from client.files import replacing
+from client.predicting import draw, look, predict
 from client.reproduction import reproduce
-from client.transport import Call, OnProgress, Part, Transport
-from client.types import Artifact, Attempt, Epoch, Job, LogLine, Page, Plan, Prediction, Report, Reproduction
-
-PREDICT_TIMEOUT_SECONDS = 120.0
-IMAGES_OF_ONE_REQUEST = 100
+from client.transport import Call, OnProgress, Transport
+from client.types import (
+    Artifact,
+    Attempt,
+    Epoch,
+    FeatureMaps,
+    Job,
+    LogLine,
+    Page,
+    Plan,
+    Prediction,
+    Report,
+    Reproduction,
+    SaliencyMap,
+)
 
 
 class Jobs:
@@ -213,21 +224,35 @@ class Jobs:
     def predict(self, job_id: str, paths: Sequence[str | Path], *, top_k: int | None = None) -> Sequence[Prediction]:
         """Return what the job's model takes each image for, in the order given; ``top_k`` classes of each.
 
+        A ``.zip`` among the paths stands for the images in it.
+
         Raises:
-            InputError: An image file cannot be read.
+            InputError: A file cannot be read.
             InvalidRequestError: A file is not an image; the error names it.
         """
-        predictions: list[Prediction] = []
-        for start in range(0, len(paths), IMAGES_OF_ONE_REQUEST):
-            call = Call(
-                "POST",
-                f"/jobs/{to_segment(job_id)}/predict",
-                params={"top_k": top_k},
-                parts=[_image(Path(path)) for path in paths[start : start + IMAGES_OF_ONE_REQUEST]],
-                timeout_seconds=PREDICT_TIMEOUT_SECONDS,
-            )
-            predictions += parse_items(Prediction, self._transport.fetch(call), key="predictions")
-        return predictions
+        return predict(self._transport, self._path(job_id), paths, top_k=top_k, kind=Prediction)
+
+    def feature_maps(self, job_id: str, path: str | Path) -> FeatureMaps:
+        """Return what each convolution of the job's model makes of an image; errors as `predict`."""
+        return parse(FeatureMaps, look(self._transport, self._path(job_id), "feature-maps", path))
+
+    def draw_feature_maps(self, job_id: str, path: str | Path) -> bytes:
+        """Return the same as a PNG."""
+        return draw(self._transport, self._path(job_id), "feature-maps", path)
+
+    def saliency(self, job_id: str, path: str | Path, *, class_name: str | None = None) -> SaliencyMap:
+        """Return which parts of an image the probability of a class, by default the likeliest, rests on."""
+        return parse(
+            SaliencyMap, look(self._transport, self._path(job_id), "saliency", path, params={"class": class_name})
+        )
+
+    def draw_saliency(self, job_id: str, path: str | Path, *, class_name: str | None = None) -> bytes:
+        """Return the same as a PNG."""
+        return draw(self._transport, self._path(job_id), "saliency", path, params={"class": class_name})
+
+    @staticmethod
+    def _path(job_id: str) -> str:
+        return f"/jobs/{to_segment(job_id)}"
 
     def _fetch(self, job_id: str, part: str = "", *, params: Mapping[str, Any] | None = None) -> Any:
         path = f"/jobs/{to_segment(job_id)}" + (f"/{part}" if part else "")
@@ -250,13 +275,6 @@ def _job_body(dataset_id: str, config: Mapping[str, Any] | None, **options: Any)
     if "tags" in given:
         given["tags"] = list(given["tags"])
     return {"dataset_id": dataset_id, "config": dict(config or {}), **given}
-
-
-def _image(path: Path) -> Part:
-    try:
-        return Part("image", path.name, path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _check_stored(name: str, expected: str | None, received: str) -> None:

@@ -76,7 +76,7 @@ def status(word: str) -> Text:
 
 def dataset_table(datasets: Sequence[Dataset]) -> RenderableType:
     """Return a list of datasets."""
-    return _table(
+    return table(
         ["id", "name", "status", "classes", "train", "test", "size", "created"],
         [
             [
@@ -97,7 +97,7 @@ def dataset_table(datasets: Sequence[Dataset]) -> RenderableType:
 def dataset_view(dataset: Dataset) -> RenderableType:
     """Return one dataset with its counts, its warnings and why it was rejected."""
     parts: list[RenderableType] = [
-        _facts(
+        facts(
             {
                 "id": dataset.id,
                 "name": dataset.name,
@@ -122,12 +122,12 @@ def dataset_view(dataset: Dataset) -> RenderableType:
 
 def entry_table(entries: Sequence[Entry]) -> RenderableType:
     """Return the ledger of an archive."""
-    return _table(["outcome", "path", "reason"], [[one.outcome, one.path, one.reason] for one in entries])
+    return table(["outcome", "path", "reason"], [[one.outcome, one.path, one.reason] for one in entries])
 
 
 def job_table(jobs: Sequence[Job]) -> RenderableType:
     """Return a list of jobs."""
-    return _table(
+    return table(
         ["id", "name", "status", "architecture", "epoch", "validation", "test", "worker", "created"],
         [
             [
@@ -148,7 +148,7 @@ def job_table(jobs: Sequence[Job]) -> RenderableType:
 
 def progress_table(jobs: Sequence[Job]) -> RenderableType:
     """Return jobs that train, each with a bar."""
-    return _table(
+    return table(
         ["job", "status", "progress", "epoch", "train", "validation", "images/s", "left"],
         [
             [
@@ -169,7 +169,7 @@ def progress_table(jobs: Sequence[Job]) -> RenderableType:
 def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
     """Return one job, with its config unless that is not wanted."""
     metrics = job.metrics
-    facts = {
+    about = {
         "id": job.id,
         "name": job.name,
         "tags": ", ".join(job.tags),
@@ -189,8 +189,8 @@ def job_view(job: Job, *, with_config: bool = True) -> RenderableType:
         "started": moment(job.started_at),
         "finished": moment(job.finished_at),
     }
-    known = {name: value for name, value in facts.items() if value is not None and value != ""}
-    parts: list[RenderableType] = [_facts(known)]
+    known = {name: value for name, value in about.items() if value is not None and value != ""}
+    parts: list[RenderableType] = [facts(known)]
     if job.config and with_config:
         parts += [Text("config", "bold"), _options(job.config)]
     if job.error:
@@ -217,7 +217,7 @@ def progress_line(job: Job) -> str:
 
 def epoch_table(epochs: Sequence[Epoch]) -> RenderableType:
     """Return the epochs of a job."""
-    return _table(
+    return table(
         ["epoch", "train loss", "train", "val loss", "validation", "learning rate", "seconds", "images/s"],
         [
             [
@@ -245,8 +245,8 @@ def report_view(report: Report) -> RenderableType:
     """Return the test metrics of a job: each class, the confusion matrix, the worst mistakes."""
     classes = report.classes or [score.class_name for score in report.per_class]
     parts: list[RenderableType] = [
-        _facts(_figures(report)),
-        _table(
+        facts(_figures(report)),
+        table(
             ["class", "precision", "recall", "f1", "images"],
             [
                 [one.class_name, percent(one.precision), percent(one.recall), percent(one.f1), one.support]
@@ -256,14 +256,14 @@ def report_view(report: Report) -> RenderableType:
     ]
     if report.confusion_matrix and len(classes) == len(report.confusion_matrix):
         parts.append(
-            _table(
+            table(
                 ["true \\ predicted", *classes],
                 [[name, *row] for name, row in zip(classes, report.confusion_matrix, strict=True)],
             )
         )
     if report.mistakes:
         parts.append(
-            _table(
+            table(
                 ["worst mistakes", "true", "predicted", "confidence"],
                 [
                     [one.path, one.true, one.predicted, percent(one.confidence)]
@@ -273,7 +273,7 @@ def report_view(report: Report) -> RenderableType:
         )
     if report.label_suspicions:
         parts.append(
-            _table(
+            table(
                 ["labels that look wrong", "split", "label", "suggested", "confidence"],
                 [
                     [one.path, one.split, one.label, one.suggested, percent(one.confidence)]
@@ -292,15 +292,14 @@ def reproduction_view(found: Reproduction) -> RenderableType:
         verdict = text("The weights are equal to the bit; what the files say of themselves differs.", "green")
     else:
         verdict = text("The weights differ.", "red")
-    facts = {"job": found.job_id, "again": found.again_id}
     rows = [[name, *values] for name, values in found.differences.items()]
-    table = _table(["made with", found.job_id, found.again_id], rows)
-    return Group(_facts(facts), verdict, *([table] if rows else []))
+    made = table(["made with", found.job_id, found.again_id], rows)
+    return Group(facts({"job": found.job_id, "again": found.again_id}), verdict, *([made] if rows else []))
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> RenderableType:
     """Return what a model takes images for."""
-    return _table(
+    return table(
         ["file", "class", "confidence", "most probable"],
         [
             [
@@ -316,7 +315,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> RenderableType:
 
 def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
     """Return the files of a job."""
-    return _table(
+    return table(
         ["name", "size", "type", "sha256"],
         [[one.name, size(one.size_bytes), one.media_type, one.sha256] for one in artifacts],
     )
@@ -324,7 +323,7 @@ def artifact_table(artifacts: Sequence[Artifact]) -> RenderableType:
 
 def worker_table(workers: Sequence[Worker]) -> RenderableType:
     """Return the worker pool."""
-    return _table(
+    return table(
         ["worker", "host", "role", "device", "engines", "busy", "slots", "busy with", "last heartbeat"],
         [
             [
@@ -339,7 +338,7 @@ def worker_table(workers: Sequence[Worker]) -> RenderableType:
 
 def queue_table(queues: Sequence[Queue]) -> RenderableType:
     """Return how much waits in each queue."""
-    return _table(
+    return table(
         ["queue", "waiting", "oldest waits for"],
         [[one.name, one.depth, duration(one.oldest_wait_seconds)] for one in queues],
     )
@@ -366,8 +365,8 @@ def plan_view(plan: Plan) -> RenderableType:
         Text("config", "bold"),
         _options(plan.config),
         Text("layers", "bold"),
-        _table(*_columns(plan.layers)),
-        _facts(
+        table(*_columns(plan.layers)),
+        facts(
             {
                 "weights": plan.parameters,
                 "seconds per epoch": number(estimate.seconds_per_epoch),
@@ -397,26 +396,28 @@ def _dump(value: BaseModel) -> dict[str, Any]:
     return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return rows under their heads; what is no text yet is shown plainly."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        table.add_column(text(head), overflow="fold")
+        made.add_column(text(head), overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text | ProgressBar) else text(cell) for cell in row))
-    return table
+        made.add_row(*(cell if isinstance(cell, Text | ProgressBar) else text(cell) for cell in row))
+    return made
 
 
-def _facts(facts: Mapping[str, object]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, value if isinstance(value, Text) else text(value))
-    return table
+def facts(named: Mapping[str, object]) -> Table:
+    """Return values beside their names."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold")
+    made.add_column(overflow="fold")
+    for name, value in named.items():
+        made.add_row(name, value if isinstance(value, Text) else text(value))
+    return made
 
 
 def _options(config: Mapping[str, Any]) -> Table:
-    return _facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in config.items()})
+    return facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in config.items()})
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[object]]]:
@@ -434,7 +435,7 @@ def _class_counts(dataset: Dataset) -> Table:
         [name, *(((dataset.counts or {}).get(split) or {}).get(name, 0) for split in splits)]
         for name in dataset.classes or ()
     ]
-    return _table(["class", *splits], rows)
+    return table(["class", *splits], rows)
 
 
 def _images(dataset: Dataset) -> str | None:

@@ -20,9 +20,12 @@ from typing import Self
 
 from client.answers import PAGE_ITEMS, follow, parse, parse_items
 from client.datasets import Datasets
+from client.ensembles import Ensembles
 from client.errors import InputError
+from client.evaluations import Evaluations
 from client.jobs import Jobs
 from client.keys import Keys
+from client.registry import Models
 from client.tenants import Tenants
 from client.transport import Call, Transport, is_loopback
 from client.types import Architecture, AuditEvent, Page, Preset, Queue, TenantQuota, Worker
@@ -50,6 +53,9 @@ class Client:
         self.jobs = Jobs(transport)
         self.keys = Keys(transport)
         self.tenants = Tenants(transport)
+        self.ensembles = Ensembles(transport)
+        self.evaluations = Evaluations(transport)
+        self.models = Models(transport)
 
     @property
     def url(self) -> str:

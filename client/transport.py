@@ -85,6 +85,7 @@ class Call:
         creates: It makes a resource: it carries an ``Idempotency-Key``, so that a second sending makes no second one.
         repeatable: Sending it twice does no more than sending it once.
         timeout_seconds: How long to wait for the answer; ``None``: the transport's own.
+        accept: The media type that is wanted, where there is a choice.
     """
 
     method: str
@@ -96,6 +97,7 @@ class Call:
     creates: bool = False
     repeatable: bool = True
     timeout_seconds: float | None = None
+    accept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Transport:
             "method": call.method,
             "url": BASE_PATH + call.path,
             "params": {name: value for name, value in call.params.items() if value is not None},
-            "headers": {"Accept-Encoding": "identity", **headers, **_body_headers(call)},
+            "headers": {"Accept-Encoding": "identity", **headers, **_call_headers(call)},
         }
         if call.timeout_seconds is not None:
             request["timeout"] = httpx2.Timeout(self._http.timeout.connect, read=call.timeout_seconds)
@@ -258,6 +260,10 @@ def _bearer(key: str | None) -> dict[str, str]:
     if not key.isascii() or not key.isprintable():
         raise InputError("The API key has characters that no key has; check LENET_API_KEY.")
     return {"Authorization": f"Bearer {key}"}
+
+
+def _call_headers(call: Call) -> dict[str, str]:
+    return ({"Accept": call.accept} if call.accept else {}) | _body_headers(call)
 
 
 def _body_headers(call: Call) -> dict[str, str]:

@@ -341,6 +341,142 @@ class Prediction(Value):
     top: list[ClassProbability] = []
 
 
+class Ballot(Value):
+    """What one member of an ensemble takes an image for."""
+
+    job_id: str
+    class_name: str = Field(alias="class")
+    confidence: float
+
+
+class VotedPrediction(Prediction):
+    """What an ensemble takes one image for; without ``votes`` where a single model was asked."""
+
+    agreement: float | None = None
+    votes: list[Ballot] = []
+
+
+class LayerMaps(Value):
+    """The maps of one convolution, by filter, row and column."""
+
+    convolution: int
+    shape: list[int] = []
+    maps: list[list[list[float]]] = []
+
+
+class FeatureMaps(Value):
+    """What each convolution makes of an image, first to last."""
+
+    filename: str
+    feature_maps: list[LayerMaps] = []
+
+
+class SaliencyMap(Value):
+    """By how much covering each pixel lowers the probability of a class."""
+
+    filename: str
+    class_name: str = Field(alias="class")
+    class_index: int
+    confidence: float
+    heat: list[list[float]] = []
+
+
+class EnsembleMember(Value):
+    """One model of an ensemble."""
+
+    job_id: str
+    name: str | None = None
+    architecture: str | None = None
+    weight: float | None = None
+    status: str | None = None
+    test_accuracy: float | None = None
+
+
+class Ensemble(Value):
+    """Some models that vote: ``training``, ``ready`` or ``failed``."""
+
+    id: str
+    status: str
+    name: str | None = None
+    voting: str | None = None
+    classes: list[str] = []
+    job_ids: list[str] = []
+    weights: list[float] = []
+    members: list[EnsembleMember] = []
+    test_accuracy: float | None = None
+    test_agreement: float | None = None
+    test_images: int | None = None
+    error: Problem | None = None
+    created_at: datetime | None = None
+    formed_at: datetime | None = None
+
+
+class EvaluationMetrics(Value):
+    """What a model is worth on some images."""
+
+    accuracy: float | None = None
+    loss: float | None = None
+    images: int | None = None
+
+
+class Evaluation(Value):
+    """A trained model looked at on other images: ``queued``, ``running``, ``succeeded`` or ``failed``."""
+
+    id: str
+    status: str
+    job_id: str | None = None
+    dataset_id: str | None = None
+    split: str | None = None
+    attempt: int = 0
+    metrics: EvaluationMetrics | None = None
+    error: Problem | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Alias(Value):
+    """A word for a version of a model, who set it there and when."""
+
+    alias: str
+    version: int
+    set_at: datetime | None = None
+    set_by: str | None = None
+
+
+class AliasChange(Value):
+    """One change of an alias; ``None`` is no version."""
+
+    alias: str
+    before: int | None = None
+    after: int | None = None
+    at: datetime | None = None
+    by: str | None = None
+
+
+class NamedModel(Value):
+    """A name for the versions of a model."""
+
+    name: str
+    description: str | None = None
+    last_version: int = 0
+    aliases: list[Alias] = []
+    created_at: datetime | None = None
+    created_by: str | None = None
+
+
+class ModelVersion(Value):
+    """One version of a model: a job's, or an ensemble."""
+
+    version: int
+    name: str | None = None
+    job_id: str | None = None
+    ensemble_id: str | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    created_by: str | None = None
+
+
 class Worker(Value):
     """One worker host with its slots; ``busy_jobs`` names those of the ``busy`` slots' jobs that the key may see."""
 

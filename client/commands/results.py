@@ -22,7 +22,9 @@ def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
 def predict(
     context: typer.Context,
     job_id: JobId,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or ZIPs of them.", show_default=False)
+    ],
     top_k: Annotated[
         int | None, typer.Option(min=1, help="How many classes to show of each image.", show_default=False)
     ] = None,

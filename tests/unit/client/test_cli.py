@@ -14,6 +14,11 @@ from client.sdk import Client
 from client.types import PLOTS
 
 READY = {"id": "ds_1", "status": "ready", "name": "digits", "classes": ["a"], "counts": {"train": {"a": 3}}}
+MEMBER = {"job_id": "job_1", "status": "succeeded", "test_accuracy": 0.9, "weight": 1.0}
+ENSEMBLE = {"id": "ens_1", "status": "ready", "name": "three", "members": [MEMBER], "test_accuracy": 0.95}
+EVALUATION = {"id": "eval_1", "status": "succeeded", "job_id": "job_1", "metrics": {"accuracy": 0.5, "images": 4}}
+MODEL = {"name": "digits", "last_version": 2, "aliases": [{"alias": "production", "version": 2, "set_by": "key_1"}]}
+VERSION = {"version": 1, "name": "digits", "job_id": "job_1"}
 REJECTED = {**READY, "status": "rejected", "error": {"code": "too_few_classes", "detail": "One class."}}
 
 
@@ -51,6 +56,19 @@ READS = {
     ("tenants", "quota", "tenant_1"): ("/tenants/tenant_1/quota", {"tenant_id": "tenant_1"}),
     ("quota",): ("/quota", {"tenant_id": "tenant_1", "stored_bytes": {"limit": 9, "used": 1, "own": True}}),
     ("audit",): ("/audit", {"items": [{"id": "audit_1", "action": "job.cancel"}], "next_cursor": None}),
+    ("ensembles", "list"): ("/ensembles", {"items": [ENSEMBLE], "next_cursor": None}),
+    ("ensembles", "show", "ens_1"): ("/ensembles/ens_1", ENSEMBLE),
+    ("evaluations", "list"): ("/evaluations", {"items": [EVALUATION], "next_cursor": None}),
+    ("evaluations", "show", "eval_1"): ("/evaluations/eval_1", EVALUATION),
+    ("evaluations", "report", "eval_1"): ("/evaluations/eval_1/report", {"accuracy": 0.9}),
+    ("models", "list"): ("/models", {"items": [MODEL], "next_cursor": None}),
+    ("models", "show", "digits"): ("/models/digits", MODEL),
+    ("models", "versions", "digits"): ("/models/digits/versions", {"items": [VERSION], "next_cursor": None}),
+    ("models", "history", "digits"): ("/models/digits/history", {"items": [{"alias": "production", "after": 1}]}),
+    ("models", "history", "digits", "production"): (
+        "/models/digits/aliases/production/history",
+        {"items": [{"alias": "production", "before": 1, "after": 2}]},
+    ),
     ("workers",): ("/workers", {"items": [{"name": "w1"}]}),
     ("queue",): ("/queue", {"items": [{"name": "cpu", "depth": 1}]}),
 }

@@ -1,0 +1,95 @@
+"""Images on their way to a model, and its file on its way here, whatever the model is known by."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from client.answers import parse_items
+from client.errors import InputError
+from client.files import replacing
+from client.transport import Call, OnProgress, Params, Part, Transport
+from client.types import Prediction
+
+PREDICT_TIMEOUT_SECONDS = 120.0
+IMAGES_OF_ONE_REQUEST = 100
+MODEL = "model.onnx"
+
+P = TypeVar("P", bound=Prediction)
+
+
+def predict(
+    transport: Transport, url: str, paths: Sequence[str | Path], *, top_k: int | None, kind: type[P]
+) -> list[P]:
+    """Return what a model takes images for, in the order given.
+
+    Args:
+        transport: What carries the requests.
+        url: The model's path, as ``/jobs/job_1``.
+        paths: Image files, and ZIPs of images, whose images stand in the answer in place of the ZIP.
+        top_k: How many classes of each; ``None``: the platform's default.
+        kind: What an answer is.
+
+    Raises:
+        InputError: A file cannot be read.
+        InvalidRequestError: A file is not an image; the error names it.
+    """
+    return [
+        prediction
+        for parts in _group(paths)
+        for prediction in parse_items(
+            kind, transport.fetch(_call(url, "predict", parts, params={"top_k": top_k})), key="predictions"
+        )
+    ]
+
+
+def look(transport: Transport, url: str, action: str, path: str | Path, *, params: Params | None = None) -> Any:
+    """Return as values what a model's ``feature-maps`` or ``saliency`` gives of one image; raises as `predict`."""
+    call = _call(url, action, [_part("image", Path(path))], params=params or {})
+    return transport.fetch(replace(call, accept="application/json"))
+
+
+def draw(transport: Transport, url: str, action: str, path: str | Path, *, params: Params | None = None) -> bytes:
+    """Return the same as a PNG."""
+    call = _call(url, action, [_part("image", Path(path))], params=params or {})
+    return transport.fetch_bytes(replace(call, accept="image/png"))
+
+
+def download_model(transport: Transport, url: str, path: str | Path, *, on_progress: OnProgress | None) -> Path:
+    """Download a model's ONNX file to a file or into a folder and return where it is; it is there whole or not at all.
+
+    Raises:
+        DamagedDownloadError: What came is not what is stored.
+        InputError: The file cannot be written.
+    """
+    target = Path(path) / MODEL if Path(path).is_dir() else Path(path)
+    with replacing(target) as file:
+        transport.download(f"{url}/artifacts/{MODEL}", file, on_progress=on_progress)
+    return target
+
+
+def _group(paths: Sequence[str | Path]) -> Iterator[list[Part]]:
+    """Yield the parts of each request: some images at a time, a ZIP by itself."""
+    images: list[Part] = []
+    for path in map(Path, paths):
+        is_zip = path.suffix.lower() == ".zip"
+        if images and (is_zip or len(images) == IMAGES_OF_ONE_REQUEST):
+            yield images
+            images = []
+        if is_zip:
+            yield [_part("archive", path)]
+        else:
+            images.append(_part("image", path))
+    if images:
+        yield images
+
+
+def _call(url: str, action: str, parts: Sequence[Part], *, params: Params) -> Call:
+    return Call("POST", f"{url}/{action}", params=params, parts=parts, timeout_seconds=PREDICT_TIMEOUT_SECONDS)
+
+
+def _part(field: str, path: Path) -> Part:
+    try:
+        return Part(field, path.name, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
