@@ -77,11 +77,12 @@ def make_call(method: str, path: str, key: str, body: Mapping[str, Any] | None =
     return head.encode() + content
 
 
-def make_upload(path: str, key: str, image: bytes) -> bytes:
-    """Return a POST of one image in a form; its boundary is a new one, as every client's is."""
+def make_upload(path: str, key: str, *images: bytes) -> bytes:
+    """Return a POST of images in a form; its boundary is a new one, as every client's is."""
     boundary = secrets.token_hex(16)
-    part = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="one.png"\r\n'
-    body = part.encode() + b"Content-Type: image/png\r\n\r\n" + image + f"\r\n--{boundary}--\r\n".encode()
+    opening = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="one.png"\r\n'
+    start = opening.encode() + b"Content-Type: image/png\r\n\r\n"
+    body = b"".join(start + image + b"\r\n" for image in images) + f"--{boundary}--\r\n".encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {len(body)}\r\n\r\n"

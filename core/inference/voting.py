@@ -50,7 +50,8 @@ def decide(probabilities: Sequence[Floats], *, voting: Voting, weights: Sequence
         got = _sum([classes[ballot] for ballot in ballots], shares)
         order = _order_votes(got, sums)
     agreement = (shares[:, None] * (ballots == order[:, 0])).sum(axis=0, dtype=np.float64)
-    return Vote(got, order, ballots, agreement)
+    # Weights that are rounded may sum to a little more than 1.
+    return Vote(np.minimum(got, np.float32(1)), order, ballots, np.minimum(agreement, 1.0))
 
 
 def normalize_weights(weights: Sequence[float]) -> Floats:

@@ -88,3 +88,12 @@ def test_an_answer_that_breaks_off_is_an_error(answer):
 
     with pytest.raises(RefusedError, match="closed"):
         Connection("http://host:1").ask(b"GET")
+
+
+def test_an_upload_may_have_many_images_each_a_part_of_its_own():
+    head, body = make_upload("/predict", "key", b"one", b"two").split(b"\r\n\r\n", 1)
+
+    assert content_length(head) == len(body)
+    assert body.count(b'name="image"') == 2
+    assert b"\r\n\r\none\r\n--" in body
+    assert b"\r\n\r\ntwo\r\n--" in body

@@ -68,3 +68,12 @@ def test_a_large_ensemble_on_many_images_agrees_with_a_count_by_hand():
 def test_weights_are_brought_to_a_sum_of_one():
     np.testing.assert_allclose(normalize_weights([1, 3]), [0.25, 0.75])
     np.testing.assert_allclose(normalize_weights([1e300, 1e300]), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("voting", ["hard", "soft"])
+@pytest.mark.parametrize("count", range(2, 26))
+def test_however_many_are_of_one_mind_no_share_exceeds_one(voting, count):
+    vote = decide(as_members([0.0, 1.0]) * count, voting=voting, weights=[1] * count)
+    assert vote.agreement[0] <= 1
+    assert vote.agreement[0] == pytest.approx(1)
+    assert vote.shares.max() <= 1
