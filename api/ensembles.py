@@ -1,7 +1,5 @@
 """Ensembles on their way from the store into memory: their members, what their vote is worth, their one file."""
 
-import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,14 +10,13 @@ from api.ports import ports
 from core import logs
 from core.db.engine import reading, transaction
 from core.domain.exports import TEST_PREDICTIONS
-from core.errors import Fault, IntegrityError, ObjectNotFoundError
+from core.errors import ConflictError, Fault, IntegrityError, ObjectNotFoundError
 from core.inference.ensembles import Voter
 from core.inference.predictor import Predictor
 from core.inference.vote_score import TestAnswers, score_vote
 from core.services import ensembles
 from core.services.ensembles import Ballots, NewEnsemble
 from core.services.results import StoredArtifact
-from core.storage.keys import ensemble_model
 
 MODEL = "model.onnx"
 # More answers than any of these nets is tested on; past it the vote is not measured while a client waits.
@@ -69,29 +66,19 @@ def measure_vote(job_ids: Sequence[str], wanted: NewEnsemble) -> dict[str, Any] 
     return None if score is None else asdict(score)
 
 
-def get_merged(ensemble_id: str) -> StoredFile:
-    """Return an ensemble's one file; the first who asks has it made, checked and stored."""
-    ballots = find_ballots(ensemble_id)
-    tenant_id = principal().tenant_id
+def find_merged(ensemble_id: str) -> StoredFile | None:
+    """Return an ensemble's one file, ``None`` while a worker makes it; raises as `ensembles.find_model`."""
     with transaction(ports().sessions, read_only=True) as session:
-        row = ensembles.get_ensemble(session, tenant_id, ensemble_id).row
-    if row.model_key and row.model_size_bytes and row.model_sha256:
-        return StoredFile(row.model_key, row.model_size_bytes, row.model_sha256)
-    content = _merge(ballots)
-    digest = hashlib.sha256(content).hexdigest()
-    stored = ports().store.put(ensemble_model(tenant_id, ensemble_id, digest=digest), io.BytesIO(content))
-    with transaction(ports().sessions) as session:
-        ensembles.record_model(session, ensemble_id, stored)
-    return StoredFile(stored.key, stored.size_bytes, stored.sha256)
+        stored = ensembles.find_model(session, principal().tenant_id, ensemble_id)
+    return None if stored is None else StoredFile(stored.key, stored.size_bytes, stored.sha256)
 
 
-def _merge(ballots: Ballots) -> bytes:
-    from core.inference.merging import Part, merge_models  # noqa: PLC0415 - few ever need it, and it is large
-
-    parts = [
-        Part(job_id, read_whole(ports().store, _to_file(model)), weight) for job_id, weight, model in ballots.members
-    ]
-    return merge_models(parts, voting=ballots.voting)
+def get_merged(ensemble_id: str) -> StoredFile:
+    """Return an ensemble's one file; raises `ConflictError` (``ensemble_file_not_ready``) while it is made."""
+    file = find_merged(ensemble_id)
+    if file is None:
+        raise ConflictError("The file is being made; ask again in a few seconds.", code="ensemble_file_not_ready")
+    return file
 
 
 def _read_answers(files: Mapping[str, StoredArtifact], job_id: str) -> TestAnswers | None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from client.answers import parse_items
-from client.errors import InputError
+from client.answers import POLL_SECONDS, parse_items
+from client.errors import ConflictError, InputError
 from client.files import replacing
 from client.transport import Call, OnProgress, Params, Part, Transport
 from client.types import Prediction
@@ -14,6 +14,7 @@ from client.types import Prediction
 PREDICT_TIMEOUT_SECONDS = 120.0
 IMAGES_OF_ONE_REQUEST = 100
 MODEL = "model.onnx"
+FILE_ATTEMPTS = 120
 
 P = TypeVar("P", bound=Prediction)
 
@@ -58,11 +59,25 @@ def draw(transport: Transport, url: str, action: str, path: str | Path, *, param
 def download_model(transport: Transport, url: str, path: str | Path, *, on_progress: OnProgress | None) -> Path:
     """Download a model's ONNX file to a file or into a folder and return where it is; it is there whole or not at all.
 
+    An ensemble's is made within seconds after the ensemble; it is waited for.
+
     Raises:
+        ConflictError: There is no model yet, or its file was not made in a minute.
         DamagedDownloadError: What came is not what is stored.
         InputError: The file cannot be written.
     """
     target = Path(path) / MODEL if Path(path).is_dir() else Path(path)
+    for _ in range(FILE_ATTEMPTS):
+        try:
+            return _download(transport, url, target, on_progress)
+        except ConflictError as error:
+            if error.code != "ensemble_file_not_ready":
+                raise
+            transport.sleep(POLL_SECONDS)
+    return _download(transport, url, target, on_progress)
+
+
+def _download(transport: Transport, url: str, target: Path, on_progress: OnProgress | None) -> Path:
     with replacing(target) as file:
         transport.download(f"{url}/artifacts/{MODEL}", file, on_progress=on_progress)
     return target

@@ -1,5 +1,7 @@
-"""Forms the ensembles whose members have all been trained since the last look."""
+"""Forms the ensembles whose members have all been trained since the last look, and makes each one's one file."""
 
+import hashlib
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,19 @@ from core.db.engine import transaction
 from core.domain.exports import TEST_PREDICTIONS
 from core.errors import IntegrityError, NotFoundError, ObjectNotFoundError
 from core.inference.vote_score import TestAnswers, score_vote
-from core.services.ensembles import Ensemble, find_unformed, form_ensemble, get_ensemble, list_files
+from core.services.ensembles import (
+    Ensemble,
+    find_ballots,
+    find_unformed,
+    find_unmerged,
+    form_ensemble,
+    get_ensemble,
+    list_files,
+    record_model,
+    record_model_error,
+)
 from core.services.results import StoredArtifact
+from core.storage.keys import ensemble_model
 from worker.host import Host
 
 _log = logs.get(__name__)
@@ -29,6 +42,42 @@ def form_ensembles(host: Host) -> None:
             _form(host, tenant_id, ensemble_id)
         except NotFoundError:
             _log.info("an ensemble was deleted before it was formed", ensemble=ensemble_id)
+
+
+def merge_ensembles(host: Host) -> None:
+    """Make the one file of each ensemble that has none yet.
+
+    Raises:
+        UnavailableError: The database or the store does not answer; the next look goes on.
+    """
+    with transaction(host.sessions, read_only=True) as session:
+        found = find_unmerged(session)
+    for tenant_id, ensemble_id in found:
+        try:
+            _store_merged(host, tenant_id, ensemble_id)
+        except NotFoundError:
+            _log.info("an ensemble was deleted before its file was made", ensemble=ensemble_id)
+        except (IntegrityError, ObjectNotFoundError) as error:
+            _log.error("an ensemble's file cannot be made", ensemble=ensemble_id, reason=error.detail)
+            with transaction(host.sessions) as session:
+                record_model_error(session, ensemble_id, code=error.code, detail=error.detail)
+
+
+def _store_merged(host: Host, tenant_id: str, ensemble_id: str) -> None:
+    from core.inference.merging import Part, merge_models  # noqa: PLC0415 - large, and only this needs it
+
+    with transaction(host.sessions, read_only=True) as session:
+        ballots = find_ballots(session, tenant_id, ensemble_id)
+    with host.scratch("ensemble") as folder:
+        parts = []
+        for job_id, weight, model in ballots.members:
+            host.store.fetch(model.key, folder / "member", sha256=model.sha256)
+            parts.append(Part(job_id, (folder / "member").read_bytes(), weight))
+    content = merge_models(parts, voting=ballots.voting)
+    key = ensemble_model(tenant_id, ensemble_id, digest=hashlib.sha256(content).hexdigest())
+    stored = host.store.put(key, io.BytesIO(content))
+    with transaction(host.sessions) as session:
+        record_model(session, ensemble_id, stored)
 
 
 def _form(host: Host, tenant_id: str, ensemble_id: str) -> None:

@@ -5,7 +5,7 @@ from core.crash_points import reach
 from core.db.engine import transaction
 from core.services.evaluations import reap_evaluations
 from core.services.sweeper import find_unsent, reap_datasets, reap_jobs
-from worker.ensembles import form_ensembles
+from worker.ensembles import form_ensembles, merge_ensembles
 from worker.host import Host
 
 _log = logs.get(__name__)
@@ -22,6 +22,8 @@ def sweep(host: Host) -> None:
         _announce(host)
     finally:
         form_ensembles(host)
+        if host.role == "ingest":
+            merge_ensembles(host)
 
 
 def _reap(host: Host) -> None:

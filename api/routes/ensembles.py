@@ -14,7 +14,7 @@ from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
 from api.documents import SECURITY, TAGS, file_response, problems
 from api.downloads import Download, send
-from api.ensembles import MODEL, compare_classes, find_ballots, get_merged, load_voters, measure_vote
+from api.ensembles import MODEL, compare_classes, find_ballots, find_merged, get_merged, load_voters, measure_vote
 from api.idempotency import Created, create
 from api.images import describe_images, read_images
 from api.paging import shape_page
@@ -136,10 +136,10 @@ def vote(ensemble_id: str, *, top_k: int) -> VotedPredictions:
 
 @routes.get("/ensembles/<id:ensemble_id>/artifacts", responses={**problems(409), 200: Items[Artifact]})
 def list_artifacts(path: EnsemblePath) -> Response:
-    """List the files of an ensemble: one, which votes inside; it is made when somebody asks first."""
-    file = get_merged(path.ensemble_id)
-    shown = Artifact(name=MODEL, media_type=_MEDIA_TYPE, size_bytes=file.size_bytes, sha256=file.sha256)
-    return answer(Items[Artifact](items=[shown]))
+    """List the files of an ensemble: one, which votes inside; none while a worker makes it."""
+    file = find_merged(path.ensemble_id)
+    shown = file and Artifact(name=MODEL, media_type=_MEDIA_TYPE, size_bytes=file.size_bytes, sha256=file.sha256)
+    return answer(Items[Artifact](items=[shown] if shown else []))
 
 
 @routes.get(

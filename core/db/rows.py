@@ -396,6 +396,7 @@ class EnsembleRow(Row):
     model_key: Mapped[str | None] = mapped_column(_KEY)
     model_size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     model_sha256: Mapped[str | None] = mapped_column(_HASH)
+    model_error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     formed_at: Mapped[datetime | None] = mapped_column(index=True)
 

@@ -328,8 +328,44 @@ def form_ensemble(session: Session, ensemble_id: str, *, metrics: dict[str, Any]
     return formed is not None
 
 
+def find_unmerged(session: Session) -> list[tuple[str, str]]:
+    """Return tenant and id of the ensembles that are ready and whose one file is still to be made, oldest first."""
+    query = select(EnsembleRow.tenant_id, EnsembleRow.id).where(
+        EnsembleRow.formed_at.is_not(None), EnsembleRow.model_key.is_(None), EnsembleRow.model_error.is_(None)
+    )
+    return [(tenant_id, ensemble_id) for tenant_id, ensemble_id in session.execute(query.order_by(EnsembleRow.id))]
+
+
+def record_model_error(session: Session, ensemble_id: str, *, code: str, detail: str) -> None:
+    """Keep why an ensemble's one file cannot be made: nobody tries again, for the members will not change."""
+    session.execute(
+        update(EnsembleRow)
+        .where(EnsembleRow.id == ensemble_id)
+        .values(model_error={"code": code, "detail": detail})
+        .execution_options(synchronize_session=False)
+    )
+
+
+def find_model(session: Session, tenant_id: str, ensemble_id: str) -> StoredObject | None:
+    """Return an ensemble's one file; ``None`` while it is being made.
+
+    Raises:
+        NotFoundError: There is no such ensemble.
+        ConflictError: ``ensemble_not_ready``, or why the file cannot be made.
+    """
+    ensemble = get_ensemble(session, tenant_id, ensemble_id)
+    row = ensemble.row
+    if ensemble.status != EnsembleStatus.READY:
+        raise ConflictError("The ensemble's members are not all trained.", code="ensemble_not_ready")
+    if row.model_error is not None:
+        raise ConflictError(row.model_error["detail"], code=row.model_error["code"])
+    if row.model_key is None or row.model_size_bytes is None or row.model_sha256 is None:
+        return None
+    return StoredObject(row.model_key, row.model_size_bytes, row.model_sha256)
+
+
 def record_model(session: Session, ensemble_id: str, stored: StoredObject) -> None:
-    """Keep where an ensemble's one file is, unless another request was faster: equal members give equal files."""
+    """Keep where an ensemble's one file is, unless another worker was faster: equal members give equal files."""
     session.execute(
         update(EnsembleRow)
         .where(EnsembleRow.id == ensemble_id, EnsembleRow.model_key.is_(None))

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("model_key", sa.String(length=400), nullable=True),
         sa.Column("model_size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("model_sha256", sa.String(length=64), nullable=True),
+        sa.Column("model_error", DOCUMENT, nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("formed_at", MOMENT, nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_ensembles_tenant_id")),

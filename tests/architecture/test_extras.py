@@ -96,7 +96,7 @@ def test_a_program_imports_nothing_but_what_its_extra_installs(modules, extra, p
 
 
 def test_the_api_installs_no_torch_and_the_client_nothing_of_the_server():
-    assert not installed_with(f"{NAME}[api]") & {"torch", "torchvision", "scikit-learn"}
+    assert not installed_with(f"{NAME}[api]") & {"torch", "onnx", "torchvision", "scikit-learn"}
     assert "torch" not in installed_with(f"{NAME}[worker-numpy]")
     assert not installed_with(NAME) & {"flask", "celery", "sqlalchemy", "numpy", "pillow", "redis", "minio", "torch"}
 

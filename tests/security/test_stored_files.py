@@ -99,8 +99,10 @@ def test_a70_nobody_uploads_a_model(alice, nobody, victim, method):
     path = f"/jobs/{victim.job_id}/artifacts"
     for place in (path, f"{path}/model.onnx", f"{path}/other.pth"):
         assert alice.call(method, place, content=b"model").status_code == 405
-    for place in ("/models", "/artifacts", f"/jobs/{victim.job_id}/model"):
+    for place in ("/artifacts", f"/jobs/{victim.job_id}/model", "/models/insects/artifacts/model.onnx"):
         assert alice.call(method, place, content=b"model").status_code == 404
+    # The registry names models that were trained here, and takes no bytes of any.
+    assert alice.call(method, "/models", content=b"model").status_code == (415 if method == "POST" else 405)
     assert nobody.ask("GET", "/openapi.json").status_code == 200
 
 

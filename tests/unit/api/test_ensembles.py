@@ -1,4 +1,6 @@
 import io
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -6,6 +8,9 @@ import pytest
 
 from core.db.engine import transaction
 from core.services import ensembles, results
+from core.storage.keys import artifact
+from worker import ensembles as voting_worker
+from worker.ensembles import merge_ensembles
 
 URL = "/api/v1/ensembles"
 BINARY = "application/octet-stream"
@@ -126,8 +131,24 @@ def test_every_image_that_cannot_be_read_is_named(client, form, members, make_im
     assert faults(response) == {"/image/1", "/image/2"}
 
 
-def test_the_whole_is_one_file_that_votes_inside(client, form, members, make_image):
+@pytest.fixture
+def merge(platform, tmp_path):
+    """Return a function that makes the files of ensembles as the worker's sweep does."""
+
+    @contextmanager
+    def scratch(purpose):
+        yield tmp_path
+
+    host = SimpleNamespace(sessions=platform.sessions, store=platform.store, scratch=scratch)
+    return lambda: merge_ensembles(host)
+
+
+def test_the_whole_is_one_file_that_votes_inside(client, form, members, merge):
     ensemble = form(members, voting="hard")
+    assert client.get(f"{URL}/{ensemble['id']}/artifacts").get_json()["items"] == []
+    early = client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx")
+    assert (early.status_code, early.get_json()["code"]) == (409, "ensemble_file_not_ready")
+    merge()
     (artifact,) = client.get(f"{URL}/{ensemble['id']}/artifacts").get_json()["items"]
     response = client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx")
     assert (artifact["name"], artifact["size_bytes"]) == ("model.onnx", len(response.data))
@@ -138,11 +159,23 @@ def test_the_whole_is_one_file_that_votes_inside(client, form, members, make_ima
     assert client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx", headers={"Range": "bytes=0-9"}).status_code == 206
 
 
-def test_the_one_file_is_made_once(client, form, members, store, monkeypatch):
+def test_the_one_file_is_made_once(client, form, members, merge, monkeypatch):
     ensemble = form(members)
+    merge()
     first = client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx").data
-    monkeypatch.setattr(store, "put", None)
+    monkeypatch.setattr(voting_worker, "record_model", None)
+    merge()
     assert client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx").data == first
+
+
+def test_a_file_that_cannot_be_made_says_why_and_is_not_tried_again(client, form, members, platform, merge):
+    ensemble = form(members)
+    platform.store.delete(artifact(platform.tenant_id, members[1], attempt=1, name="model.onnx"))
+    merge()
+    response = client.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx")
+    assert (response.status_code, response.get_json()["code"]) == (409, "object_not_found")
+    with transaction(platform.sessions) as session:
+        assert ensembles.find_unmerged(session) == []
 
 
 @pytest.mark.parametrize(
@@ -216,18 +249,23 @@ def test_a_stranger_sees_nothing_of_it(make_client, platform, form, members, mak
     assert stranger.post(URL, json={"job_ids": members}).status_code == 404
 
 
-def test_who_may_only_read_may_predict_and_not_form(make_client, platform, form, members, make_image):
+@pytest.fixture
+def reader(make_client, platform):
+    return make_client(headers=platform.make_headers("read"))
+
+
+def test_who_may_only_read_may_predict_and_not_form(reader, form, members, merge, make_image):
     ensemble = form(members)
-    reader = make_client(headers=platform.make_headers("read"))
+    merge()
     assert predict(reader, ensemble["id"], [("a.png", make_image(0))]).status_code == 200
     assert reader.get(f"{URL}/{ensemble['id']}/artifacts/model.onnx").status_code == 200
     assert reader.post(URL, json={"job_ids": members}).status_code == 403
     assert reader.delete(f"{URL}/{ensemble['id']}").status_code == 403
 
 
-def test_a_member_cannot_be_deleted_before_the_ensemble(client, form, members, store):
+def test_a_member_cannot_be_deleted_before_the_ensemble(client, form, members, store, merge):
     ensemble = form(members)
-    client.get(f"{URL}/{ensemble['id']}/artifacts")
+    merge()
     refused = client.delete(f"/api/v1/jobs/{members[0]}")
     assert (refused.status_code, refused.get_json()["code"]) == (409, "job_in_use")
     assert ensemble["id"] in refused.get_json()["detail"]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.errors import EnsembleFailedError, EvaluationFailedError, InputError, WaitTimeoutError
+from client.errors import ConflictError, EnsembleFailedError, EvaluationFailedError, InputError, WaitTimeoutError
 from client.sdk import Client
 
 PNG = b"\x89PNG"
@@ -108,6 +108,16 @@ def test_an_ensemble_is_downloaded_whole_or_not_at_all(client, platform, tmp_pat
     assert (tmp_path / "model.onnx").read_bytes() == b"graph"
     with pytest.raises(InputError, match="cannot be written"):
         client.ensembles.download("ens_1", tmp_path / "none" / "model.onnx")
+
+
+def test_a_file_that_is_being_made_is_waited_for_and_another_refusal_is_not(client, platform, refusal, tmp_path):
+    path = "/ensembles/ens_1/artifacts/model.onnx"
+    platform.on("GET", path, refusal(409, "ensemble_file_not_ready"), httpx2.Response(200, content=b"graph"))
+    assert client.ensembles.download("ens_1", tmp_path).read_bytes() == b"graph"
+    assert platform.waits == [0.5]
+    platform.on("GET", path, refusal(409, "ensemble_not_ready"))
+    with pytest.raises(ConflictError):
+        client.ensembles.download("ens_1", tmp_path)
 
 
 def test_ensembles_are_listed_shown_and_deleted(client, platform):
