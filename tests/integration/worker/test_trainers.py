@@ -77,7 +77,8 @@ def test_a_trainer_reports_each_epoch_and_its_files(trainers: TrainerSource, ord
     names = {file["name"] for file in messages[-1]["result"]["files"]}
     models = {"model.pth", "model.safetensors", "model.npz", "model.onnx"}
     plots = {f"{name}.png" for name in PLOTS}
-    assert names == models | plots | {"config.json", "history.csv", "report.json", "provenance.json", "bundle.zip"}
+    tables = {"config.json", "history.csv", "report.json", "provenance.json", "test_predictions.npz"}
+    assert names == models | plots | tables | {"bundle.zip"}
     assert all(Path(file["path"]).stat().st_size for file in messages[-1]["result"]["files"])
 
 

@@ -114,7 +114,8 @@ def test_it_trains_what_it_can_and_takes_no_wake_up_of_what_it_cannot(
     assert (read(by_numpy).status, read(by_numpy).error) == ("succeeded", None)
     models = {"model.pth", "model.safetensors", "model.npz", "model.onnx"}
     plots = {f"{name}.png" for name in PLOTS}
-    assert names == models | plots | {"config.json", "history.csv", "report.json", "provenance.json", "bundle.zip"}
+    tables = {"config.json", "history.csv", "report.json", "provenance.json", "test_predictions.npz"}
+    assert names == models | plots | tables | {"bundle.zip"}
     assert (read(by_torch).status, read(by_torch).attempt) == ("queued", 0)
     assert reason == "No worker that is alive can train it: it needs one with torch."
     # Both wake-ups for a worker with torch still wait for one.

@@ -33,6 +33,7 @@ EPOCH = {
     "epoch": {"epoch": 1, **METRICS, "learning_rate": 0.1, "seconds": 1.0, "images_per_second": 9.0},
     "metrics": METRICS,
 }
+SECOND_EPOCH = {**EPOCH, "epoch": {**EPOCH["epoch"], "epoch": 2}}
 Step = dict[str, Any] | Callable[[Order], dict[str, Any] | None]
 
 
@@ -225,7 +226,7 @@ def test_a_lost_trainer_is_followed_by_one_that_goes_on_from_the_checkpoint(benc
 def test_a_broken_checkpoint_is_passed_over_for_the_one_before(bench: Bench) -> None:
     job_id = bench.submit()
     second = partial(_checkpoint, epoch=3)
-    bench.run(ScriptedTrainer([EPOCH, _checkpoint, second], exit_code=-9))
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint, SECOND_EPOCH, second], exit_code=-9))
     newest = next(one.key for one in bench.store.list() if one.key.endswith("checkpoints/3-0"))
     bench.store.put(newest, _stream(b"torn"))
     read: list[bytes] = []
@@ -421,7 +422,7 @@ def test_a_store_that_takes_long_for_a_checkpoint_is_not_the_trainer_s_silence(
 
     monkeypatch.setattr(bench.store, "put_file", slow)
     settings = bench.host.settings.model_copy(update={"stall_seconds": 0.2})
-    trainer = ScriptedTrainer([_checkpoint, _result])
+    trainer = ScriptedTrainer([EPOCH, _checkpoint, _result])
     run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
     assert (trainer.killed, bench.ends(job_id)) == (False, ["succeeded"])
 
@@ -449,7 +450,7 @@ def test_a_checkpoint_that_the_trainer_has_dropped_meanwhile_is_left_for_the_new
         return message
 
     job_id = bench.submit()
-    bench.run(ScriptedTrainer([EPOCH, dropped, partial(_checkpoint, epoch=3)], exit_code=-9))
+    bench.run(ScriptedTrainer([EPOCH, dropped, SECOND_EPOCH, partial(_checkpoint, epoch=3)], exit_code=-9))
     assert [one.key.rsplit("/", 1)[-1] for one in bench.store.list() if "checkpoints" in one.key] == ["3-0"]
     assert bench.ends(job_id) == ["trainer_killed"]
 

@@ -241,5 +241,5 @@ def test_it_trains_and_exports_where_torch_cannot_be_imported(pack_path, tmp_pat
     accuracy, *names = done.stdout.split()
     assert float(accuracy) > 0.3
     models = ["model.npz", "model.onnx", "model.pth", "model.safetensors"]
-    assert names == ["config.json", "history.csv", *models, "report.json"]
+    assert names == ["config.json", "history.csv", *models, "report.json", "test_predictions.npz"]
     assert read_weights(tmp_path / "model.pth")["conv1.weight"].shape == (6, 1, 5, 5)
