@@ -5,6 +5,8 @@ imported, as ONNX Runtime does, hangs or crashes in a forked copy.
 """
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -37,6 +39,8 @@ _MOST_CONNECTIONS = 1000
 _FILES_OF_ITS_OWN = 64
 _FILES_PER_THREAD = 4
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - gunicorn makes an unnamed file in it for each process
+# By the numbers of <malloc.h>: blocks that are mapped each by itself, what is kept free at the top of an arena, arenas.
+_MALLOC_OPTIONS = {-3: 2**20, -1: 2**20, -8: 2}
 _log = logs.get(__name__)
 
 
@@ -96,6 +100,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Return the application; called in each process."""
         from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
+        return_memory()
         return create()
 
 
@@ -103,6 +108,18 @@ def _longest_body_bytes(settings: Settings) -> int:
     """Return what no body is longer than: an archive's, with the form around it, or what else there is."""
     archive = settings.max_upload_bytes + _FORM_OVERHEAD_BYTES
     return max(archive, settings.max_request_bytes, settings.max_predict_bytes)
+
+
+def return_memory() -> None:
+    """Have the C library give what is free back to the system.
+
+    By itself glibc learns from one large body to keep blocks of its size, in each of many arenas: the memory of a
+    process would be that of the largest bodies that it ever had. Other C libraries have no such function.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 def _read_file_limit() -> int:
