@@ -11,6 +11,7 @@ from core.domain.exports import TEST_PREDICTIONS, ModelMetadata
 from core.domain.networks import describe_network
 from core.reporting.golden import GOLDEN, Golden, choose_golden
 from core.reporting.reports import Answers, make_report
+from core.training.answers_file import write_test_predictions
 from core.training.contract import EpochResult, ResultFile
 from core.training.engines import Logits
 from core.training.evaluation import Score, probabilities
@@ -18,7 +19,6 @@ from core.training.exports import TrainedNet, write_exports
 from core.training.finished import Finished
 from core.training.images import Positions
 from core.training.provenance import describe_origin, list_versions
-from core.training.test_predictions import write_test_predictions
 
 _BINARY = "application/octet-stream"
 _MEDIA_TYPES = {
