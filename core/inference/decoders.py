@@ -119,7 +119,8 @@ class ImageDecoders:
             except (EOFError, OSError):
                 continue
             if isinstance(found, InvalidError):
-                raise found
+                # Anew: an error that its own frame holds would keep the image too, until garbage is looked for.
+                raise InvalidError(found.detail, code=found.code)
             return found
         raise InvalidError("The image cannot be read: it ends the decoder.", code="unreadable_image")
 

@@ -1,3 +1,5 @@
+import contextlib
+import gc
 import io
 import os
 import signal
@@ -79,6 +81,19 @@ def test_refusals_are_those_of_the_reader_and_cost_no_process(make_decoders):
         assert (there.value.code, there.value.detail) == (here.value.code, here.value.detail)
         assert there.value.code == code
     assert len(children()) == 1
+
+
+def test_a_refused_image_is_not_kept(make_decoders):
+    """Its error would hold it until garbage is looked for, had it a place in the frame that it was raised in."""
+    read, data = make_decoders().reader(), b"no image" * 1000
+    held = sys.getrefcount(data)
+    gc.disable()
+    try:
+        with contextlib.suppress(InvalidError):
+            read(data, **WANTED)
+        assert sys.getrefcount(data) == held
+    finally:
+        gc.enable()
 
 
 def test_a_process_is_kept_for_the_next_image(make_decoders):
