@@ -28,24 +28,25 @@ def _flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "truncated": _truncate,
-    "bit flipped": _flip_a_bit,
-    "empty": lambda path: path.write_bytes(b""),
-    "missing": Path.unlink,
+_TOO_FEW, _OTHERS = "not as many as were recorded", "not the bytes that were recorded"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (_truncate, _TOO_FEW),
+    "bit flipped": (_flip_a_bit, _OTHERS),
+    "empty": (lambda path: path.write_bytes(b""), _TOO_FEW),
+    "missing": (Path.unlink, "Nothing is stored"),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, damage: Callable[[Path], None]
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, name: str
 ) -> None:
+    damage, reason = DAMAGES[name]
     job_id = _pause(platform, dataset_id, job)
     newest, _ = _checkpoints(platform, job_id)
     damage(_file(platform, newest))
     platform.caller.act(job_id, "resume")
-    # The recorded hash tells, before any trainer has to look into the file.
-    reason = "Nothing is stored" if damage is Path.unlink else "not the bytes that were recorded"
+    # The recorded size and hash tell, before any trainer has to look into the file.
     _check(platform, job_id, weights, passed_over=1, reason=reason)
 
 
@@ -56,7 +57,7 @@ def test_where_every_checkpoint_is_damaged_the_job_begins_anew(
     for row in _checkpoints(platform, job_id):
         _truncate(_file(platform, row))
     platform.caller.act(job_id, "resume")
-    _check(platform, job_id, weights, passed_over=2, reason="not the bytes that were recorded")
+    _check(platform, job_id, weights, passed_over=2, reason=_TOO_FEW)
 
 
 def test_a_checkpoint_of_another_job_is_passed_over(
