@@ -104,7 +104,7 @@ def test_nobody_on_the_loopback_address_is_taken_for_a_proxy(server):
         "X-Real-IP": "6.6.6.6",
     }
     status, headers, _ = server.request(
-        "POST", "/api/v1/datasets?name=proxied", b"PK", {"Content-Type": "application/zip", **forged}
+        "POST", "/api/v1/datasets?name=proxied", b"PK proxied", {"Content-Type": "application/zip", **forged}
     )
     assert status == 202
     assert headers["Location"].startswith("/api/v1/datasets/")
