@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "the fence of every write",
         "core/services/claims.py",
-        "return (JobRow.attempt == claim.attempt, JobRow.worker == claim.worker)",
-        "return ()",
+        ", _is_ours(claim))\n        .where(JobRow.attempt == claim.attempt)\n",
+        ")\n",
         (
             "tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",
             "tests/chaos/test_fencing.py::test_a_worker_that_never_doubts_its_lease_is_refused_by_the_fence",

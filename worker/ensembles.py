@@ -71,7 +71,7 @@ def _store_merged(host: Host, tenant_id: str, ensemble_id: str) -> None:
     with host.scratch("ensemble") as folder:
         parts = []
         for job_id, weight, model in ballots.members:
-            host.store.fetch(model.key, folder / "member", sha256=model.sha256)
+            host.store.fetch(model.key, folder / "member", sha256=model.sha256, size_bytes=model.size_bytes)
             parts.append(Part(job_id, (folder / "member").read_bytes(), weight))
     content = merge_models(parts, voting=ballots.voting)
     key = ensemble_model(tenant_id, ensemble_id, digest=hashlib.sha256(content).hexdigest())
@@ -103,7 +103,7 @@ def _read(host: Host, file: StoredArtifact | None, path: Path) -> TestAnswers | 
     if file is None:
         return None
     try:
-        host.store.fetch(file.key, path, sha256=file.sha256)
+        host.store.fetch(file.key, path, sha256=file.sha256, size_bytes=file.size_bytes)
         return TestAnswers.parse(path.read_bytes())
     except (IntegrityError, ObjectNotFoundError) as error:
         _log.warning("an ensemble is not measured", reason=error.detail)

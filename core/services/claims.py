@@ -85,9 +85,9 @@ def claim_job(
     """Take the next job for a slot on ``device`` (``cpu`` or ``cuda``), or return ``None`` where none waits.
 
     The tenant with the fewest running jobs comes first, then the one whose last job of today ended longest ago, then
-    the higher priority, then the older job. Jobs of an
-    engine that is not among ``engines``, those of the worker, are left to others. Those of tenants who run as many
-    jobs as they may wait; ``limits`` are those of a tenant that has none of its own.
+    the higher priority, then the older job. Jobs of an engine that is not among ``engines``, those of the worker, are
+    left to others. Those of tenants who run as many jobs as they may wait; ``limits`` are those of a tenant that has
+    none of its own.
     """
     held = list_held(session, limits, claiming=True)
     now, gpu_is_free = read_moment(session)
@@ -126,12 +126,9 @@ def _checkpoints(session: Session, job_id: str) -> tuple[Checkpoint, ...]:
     return tuple(Checkpoint(row.key, row.sha256, row.epoch, row.batch, row.size_bytes) for row in rows)
 
 
-def _fence(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions under which a running job is this claim's.
-
-    A database that was set back gives an attempt's number a second time, but not to the same worker.
-    """
-    return (JobRow.attempt == claim.attempt, JobRow.worker == claim.worker)
+def _is_ours(claim: Claim) -> ColumnElement[bool]:
+    """Return the condition beside the fence: a database that was set back gives an attempt's number a second time."""
+    return JobRow.worker == claim.worker
 
 
 def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
@@ -142,7 +139,8 @@ def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
     """
     row = session.execute(
         update(JobRow)
-        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, *_fence(claim))
+        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, _is_ours(claim))
+        .where(JobRow.attempt == claim.attempt)
         .values(updated_at=read_clock(session), **values)
         .returning(JobRow.pause_requested, JobRow.stop_requested)
         .execution_options(synchronize_session=False)
@@ -199,7 +197,7 @@ def leave(session: Session, claim: Claim, *, after: JobStatus, reason: str, **va
         actor=claim.worker,
         reason=reason,
         fence=claim.attempt,
-        conditions=_fence(claim),
+        conditions=(_is_ours(claim),),
         **values,
     )
     if changed is None:
