@@ -299,7 +299,10 @@ def test_claim_leaves_auto_to_a_gpu_with_a_free_slot(sessions: Sessions, tenant:
     assert _claim(sessions) is not None
 
 
-def test_every_write_of_an_older_attempt_is_refused(sessions: Sessions, tenant: str, dataset: str) -> None:
+@pytest.mark.parametrize("successor", ["w1", "w2"])
+def test_every_write_of_an_older_attempt_is_refused(
+    sessions: Sessions, tenant: str, dataset: str, successor: str
+) -> None:
     job_id = _submit(sessions, tenant, dataset)
     stale = _claim(sessions, worker="w1")
     assert stale is not None
@@ -307,7 +310,7 @@ def test_every_write_of_an_older_attempt_is_refused(sessions: Sessions, tenant: 
         session.execute(update(JobRow).values(lease_expires_at=read_clock(session) - timedelta(seconds=1)))
     with transaction(sessions) as session:
         assert sweeper.reap_jobs(session) == [job_id]
-    fresh = _claim(sessions, worker="w2")
+    fresh = _claim(sessions, worker=successor)
     assert fresh is not None
     assert fresh.attempt == stale.attempt + 1
     stored = StoredObject("k", 3, "h")
