@@ -159,22 +159,23 @@ def _find_faults(value: Any, pointer: str, depth: int) -> Iterator[Fault]:
     if depth > _DEEPEST:
         raise UnreadableError("The body is not JSON: it is nested too deeply.")
     if isinstance(value, dict):
+        if any(map(_is_unstorable, value)):
+            yield Fault(pointer, "must have no name with NUL or half of a character")
+            return
         for name, item in value.items():
-            _check_text(name)
             yield from _find_faults(item, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}", depth + 1)
     elif isinstance(value, list):
         for place, item in enumerate(value):
             yield from _find_faults(item, f"{pointer}/{place}", depth + 1)
-    elif isinstance(value, str):
-        _check_text(value)
+    elif isinstance(value, str) and _is_unstorable(value):
+        yield Fault(pointer, "must hold no NUL and no half of a character")
     elif isinstance(value, float) and not math.isfinite(value):
         yield Fault(pointer, "must be a finite number")
 
 
-def _check_text(text: str) -> None:
-    """Refuse what no database stores: NUL, and halves of characters."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise UnreadableError("The body is not JSON: a text holds NUL or half of a character.")
+def _is_unstorable(text: str) -> bool:
+    """Return whether no database would store a text: for a NUL, or for half of a character."""
+    return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def install(app: Flask, *, max_body_bytes: int) -> None:
@@ -202,9 +203,14 @@ def _drain_refused(response: Response) -> Response:
 
 
 def _check_query(request: Request) -> None:
-    """Refuse NUL in the query; raises `UnreadableError`."""
-    if any("\0" in text for pair in request.args.items(multi=True) for text in pair):
-        raise UnreadableError("The query holds NUL.")
+    """Refuse NUL in the query; raises `InvalidError`."""
+    faults = [
+        Fault("" if "\0" in name else f"/{name}", "must hold no NUL")
+        for name, text in request.args.items(multi=True)
+        if "\0" in name + text
+    ]
+    if faults:
+        raise InvalidError("The query is not valid.", faults=faults)
 
 
 def _check_encoding(request: Request) -> None:

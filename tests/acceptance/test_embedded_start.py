@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_lines import command_line
 
 from embedded.first_key import FILE_NAME
 
@@ -32,13 +33,6 @@ def environment(**variables):
 
 def command(*arguments):
     return [sys.executable, "-m", "embedded", "up", *map(str, arguments)]
-
-
-def command_line(process):
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:  # A zombie is one of them.
-        return ""
 
 
 @dataclass

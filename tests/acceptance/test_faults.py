@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+from command_lines import children_with
 
 from client.sdk import Client
 from client.types import Job
@@ -21,22 +22,9 @@ def dataset_id(client: Client, archive) -> str:
     return client.datasets.wait(client.datasets.upload(archive).id).id
 
 
-def _processes(*words: str) -> list[psutil.Process]:
-    """Return the platform's processes whose command line has every word."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            line = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if all(word in line for word in words):
-            found.append(process)
-    return found
-
-
 def _trainer(client: Client) -> psutil.Process:
     """Return the process that trains: it leads a group of its own below the worker."""
-    for worker in _processes("-m worker train"):
+    for worker in children_with("-m worker train", recursive=True):
         for process in worker.children(recursive=True):
             if os.getpgid(process.pid) == process.pid:
                 return process
@@ -79,7 +67,7 @@ def test_a_killed_trainer_is_replaced_and_the_job_goes_on(client: Client, datase
 def test_a_killed_worker_is_replaced_and_the_job_goes_on(client: Client, dataset_id: str) -> None:
     job = _start(client, dataset_id, "worker")
     trainer = _trainer(client)
-    for process in _processes("-m worker train"):
+    for process in children_with("-m worker train", recursive=True):
         process.send_signal(signal.SIGKILL)
     _check_whole(client, job)
     assert not trainer.is_running()
@@ -88,7 +76,9 @@ def test_a_killed_worker_is_replaced_and_the_job_goes_on(client: Client, dataset
 
 def test_a_killed_redis_is_replaced_and_the_job_goes_on(client: Client, dataset_id: str) -> None:
     job = _start(client, dataset_id, "redis")
-    for process in _processes("--appendonly") + _processes("valkey-server") + _processes("redis-server"):
+    for process in [
+        one for word in ("--appendonly", "valkey-server", "redis-server") for one in children_with(word, recursive=True)
+    ]:
         process.send_signal(signal.SIGKILL)
     later = client.jobs.submit(dataset_id, {**LONG, "epochs": 2}, name="submitted while Redis is down")
     _check_whole(client, job)
@@ -100,7 +90,7 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back_without_losing_an_epoch
     client: Client, dataset_id: str
 ) -> None:
     job = _start(client, dataset_id, "preempted")
-    for process in _processes("-m worker train"):
+    for process in children_with("-m worker train", recursive=True):
         process.send_signal(signal.SIGTERM)
     _check_whole(client, job)
     assert _ends(client, job) == ["preempted", "succeeded"]

@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from command_lines import children_with
 
 from client.errors import ConflictError, EnsembleFailedError
 from client.sdk import Client
@@ -85,11 +85,7 @@ def test_a_model_is_looked_at_on_another_dataset(client: Client, cast, other_dat
 
 
 def test_an_evaluation_outlives_the_worker_that_is_at_it(client: Client, cast, other_dataset_id: str) -> None:
-    ingest = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "worker ingest" in " ".join(process.cmdline())
-    ]
+    ingest = children_with("worker ingest", recursive=True)
     assert ingest
     for process in ingest:
         process.send_signal(signal.SIGSTOP)

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from chaos.platform import Platform
 from chaos.processes import marked, until
+from command_lines import command_line
 
 MAX_ATTEMPTS = 3
 # The seed of each job says what is wrong with it.
@@ -99,7 +100,7 @@ def test_a_healthy_job_beside_them_succeeds(platform: Platform, jobs: dict[str, 
 
 def test_no_trainer_and_no_child_of_one_is_left(platform: Platform, jobs: dict[str, str]) -> None:
     def asleep() -> list[psutil.Process]:
-        return [one for one in marked(platform.mark) if "600" in " ".join(one.cmdline())]
+        return [one for one in marked(platform.mark) if "600" in command_line(one)]
 
     until(lambda: not asleep(), "the end of the trainers' children", 10)
     platform.judge()

@@ -164,9 +164,10 @@ def test_a72_a_queue_that_is_no_list_hinders_the_worker_no_longer_than_it_stands
 
 @pytest.mark.parametrize("command", ["shutdown", "add_consumer", "cancel_consumer", "pool_shrink", "revoke"])
 def test_a76_remote_control_has_no_effect(worker, redis_url, attack, command):
-    with Celery(broker=redis_url) as app:
+    # A connection out of the app's pool would outlive this test, and hang the processes that later ones fork.
+    with Celery(broker=redis_url) as app, app.connection_for_write() as connection:
         arguments = {"queue": "canary", "n": 1, "task_id": "1", "terminate": True}
-        assert app.control.broadcast(command, arguments=arguments, reply=True, timeout=1) == []
+        assert app.control.broadcast(command, arguments=arguments, reply=True, timeout=1, connection=connection) == []
     attack()
 
 

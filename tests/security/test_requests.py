@@ -344,8 +344,8 @@ def test_a23_json_that_is_nested_deeply_is_refused(bob, opening):
 
 BROKEN = {
     "a name twice": (b'{"dataset_id": "a", "dataset_id": "b"}', 400),
-    "half a character": (b'{"name": "\\ud800", "dataset_id": "a"}', 400),
-    "half a character as a name": (b'{"\\udfff": 1}', 400),
+    "half a character": (b'{"name": "\\ud800", "dataset_id": "a"}', 422),
+    "half a character as a name": (b'{"\\udfff": 1}', 422),
     "an integer of 5000 digits": (b'{"dataset_id": "a", "priority": ' + b"9" * 5000 + b"}", 400),
     "an integer of 4000 digits": (b'{"dataset_id": "a", "priority": ' + b"9" * 4000 + b"}", 422),
     "a learning rate of 4000 digits": (b'{"config": {"optimizer": {"learning_rate": ' + b"9" * 4000 + b"}}}", 422),

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from chaos.processes import until
+from command_lines import command_line
 from security.estate import Fortress, make_picture
 from security.redis_servers import guarded_redis
 from security.visitors import Visitor
@@ -115,7 +116,7 @@ def test_no_planted_secret_is_in_what_the_api_says(platform, visitor, canaries, 
 @pytest.mark.usefixtures("job_id")
 def test_no_planted_secret_is_on_a_command_line(platform, canaries):
     ours = [one for process in platform.everybody() if process.lives for one in family(process.pid)]
-    texts = {f"{one.pid} {one.name()}": " ".join(one.cmdline()).encode() for one in ours}
+    texts = {f"{one.pid} {one.name()}": command_line(one).encode() for one in ours}
     assert len(texts) >= 6
     assert find(canaries, texts) == []
 

@@ -23,9 +23,6 @@ def send(client, body, content_type="application/json", **headers):
         b'{"a":' * 2000 + b"1" + b"}" * 2000,
         b'{"config": ' + b"[" * 60 + b"]" * 60 + b"}",
         b'{"priority": ' + b"9" * 5000 + b"}",
-        b'{"name": "\\u0000"}',
-        b'{"name": "\\ud800"}',
-        b'{"\\udfff": 1}',
         b"{} {}",
         b'\xef\xbb\xbf{"name": "x"}',
     ],
@@ -53,6 +50,23 @@ def test_a_number_that_is_none_is_422_and_named(client, number):
 
 
 @pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"name": "a\\u0000"}', "/name"),
+        (b'{"tags": ["a", "\\ud800"]}', "/tags/1"),
+        (b'{"config": {"\\udfff": 1}}', "/config"),
+        (b'{"\\u0000": 1}', ""),
+    ],
+)
+def test_text_that_no_database_stores_is_422_and_named(client, body, pointer):
+    response = send(client, body)
+    assert response.status_code == 422
+    (fault,) = response.get_json()["errors"]
+    assert fault["pointer"] == pointer
+    assert "NUL" in fault["detail"]
+
+
+@pytest.mark.parametrize(
     "media_type",
     ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/xml", None],
 )
@@ -73,8 +87,11 @@ def test_a_body_over_the_limit_is_413(client):
     assert response.get_json()["code"] == "too_large"
 
 
-def test_nul_in_the_query_is_400(client):
-    assert client.get(f"{JOBS}?tag=a%00b").status_code == 400
+@pytest.mark.parametrize(("query", "pointer"), [("tag=a%00b", "/tag"), ("tag=a&tag=%00", "/tag"), ("a%00=b", "")])
+def test_nul_in_the_query_is_422_and_named(client, query, pointer):
+    response = client.get(f"{JOBS}?{query}")
+    assert response.status_code == 422
+    assert response.get_json()["errors"] == [{"pointer": pointer, "detail": "must hold no NUL"}]
 
 
 def test_an_action_takes_no_body_or_an_empty_object_and_nothing_else(client, platform):

@@ -1,8 +1,8 @@
 import signal
 import sys
 
-import psutil
 import pytest
+from command_lines import children_with
 
 from demo.platform import PlatformError, keep_logs, last_words, running_platform
 
@@ -36,7 +36,7 @@ def test_a_platform_is_started_with_settings_of_its_own_and_interrupted_at_the_e
         assert "production" not in said
         assert "'LENET_LEASE_SECONDS': '5'" in said
     assert "stopped" in last_words(tmp_path)
-    assert not [child for child in psutil.Process().children() if child.is_running() and WAITING in child.cmdline()]
+    assert not children_with(WAITING)
 
 
 def test_a_platform_is_stopped_when_the_demo_fails(tmp_path):
@@ -68,7 +68,7 @@ def test_a_platform_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
 def _children_that_wait():
     """Return the platforms of these tests; other tests of the same process may have left servers of their own."""
-    return [child for child in psutil.Process().children() if WAITING in " ".join(child.cmdline())]
+    return children_with(WAITING)
 
 
 def test_a_platform_that_ignores_every_signal_is_killed(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import structlog
+from command_lines import children_with
 from PIL import Image
 
 from core.datasets.images import read_array
@@ -53,7 +54,7 @@ def stand_in(monkeypatch):
 
 
 def children():
-    return [one for one in psutil.Process().children() if "core.inference.decoder" in one.cmdline()]
+    return children_with("core.inference.decoder")
 
 
 def encode(pixels, kind="PNG", **options):
