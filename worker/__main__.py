@@ -80,8 +80,7 @@ def _run_worker(worker: Worker) -> None:
     for slots in worker.slots:
         slots.settle(_SETTLE_SECONDS)
     worker.presence.leave()
-    if worker.trainers is not None:
-        worker.trainers.close()
+    worker.processes.close()
 
 
 if __name__ == "__main__":

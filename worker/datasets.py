@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core import logs
+from core.datasets.decoders import Decoders
 from core.datasets.ingest import IngestResult
 from core.datasets.process import run_ingest
 from core.db.engine import transaction
@@ -19,8 +20,11 @@ from worker.slots import Slots
 _log = logs.get(__name__)
 
 
-def read_next_dataset(host: Host, slots: Slots) -> bool:
-    """Read one dataset that waits; return whether there was one."""
+def read_next_dataset(host: Host, decoders: Decoders, slots: Slots) -> bool:
+    """Read one dataset that waits; return whether there was one.
+
+    The next one's decoder is started when this one is done, so as to take no processor from it.
+    """
     settings = host.settings
     with transaction(host.sessions) as session:
         claim = claim_dataset(
@@ -31,13 +35,14 @@ def read_next_dataset(host: Host, slots: Slots) -> bool:
     slots.enter(claim.dataset_id)
     try:
         with host.scratch("dataset") as folder, _lease(host, claim) as lease:
-            _read(host, claim, lease, folder)
+            _read(host, decoders, claim, lease, folder)
     except LeaseLostError:
         _log.warning("the dataset is no longer ours", dataset=claim.dataset_id, attempt=claim.attempt)
     except LenetError as error:
         _log.error("the dataset could not be read now", dataset=claim.dataset_id, detail=error.detail)
     finally:
         slots.leave(claim.dataset_id)
+        decoders.prepare()
     return True
 
 
@@ -49,10 +54,12 @@ def _lease(host: Host, claim: DatasetClaim) -> Lease:
     return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
 
 
-def _read(host: Host, claim: DatasetClaim, lease: Lease, folder: Path) -> None:
+def _read(host: Host, decoders: Decoders, claim: DatasetClaim, lease: Lease, folder: Path) -> None:
     try:
         with local_archive(host.store, claim.archive_key, claim.sha256, folder) as archive:
-            result = run_ingest(archive, folder, settings=host.settings, on_progress=lambda _: lease.check())
+            result = run_ingest(
+                archive, folder, settings=host.settings, on_progress=lambda _: lease.check(), decoders=decoders
+            )
     except DatasetRejectedError as error:
         _reject(host, claim, error, folder)
     else:

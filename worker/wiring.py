@@ -17,6 +17,7 @@ from redis import Redis
 
 from core import logs
 from core.datasets.cache import PackCache
+from core.datasets.decoders import Decoders
 from core.db.engine import PATIENCE_SECONDS, QUICK_SECONDS, open_sessions
 from core.db.wiring import open_database
 from core.domain import tasks
@@ -47,13 +48,13 @@ _SWEEP_THREADS = 2
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that is built and not yet started."""
+    """A worker that is built and not yet started; ``processes`` are where those it works with come from."""
 
     app: Celery
     host: Host
     slots: tuple[Slots, ...]
     presence: Presence
-    trainers: TrainerSource | None
+    processes: TrainerSource | Decoders
     queues: tuple[tasks.Queue, ...]
     threads: int
 
@@ -73,12 +74,14 @@ def build_trainer(settings: Settings) -> Worker:
 def build_ingester(settings: Settings) -> Worker:
     """Return a worker that reads datasets, evaluates and sweeps."""
     app, host = _open_host(settings, "ingest", "cpu", ())
-    reading = Slots(_INGEST_SLOTS, partial(read_next_dataset, host))
+    decoders = Decoders()
+    decoders.prepare()
+    reading = Slots(_INGEST_SLOTS, partial(read_next_dataset, host, decoders))
     evaluating = Slots(_EVALUATE_SLOTS, partial(evaluate_next, host))
     register_tasks(app, host, reading, evaluating=evaluating)
     queues = (tasks.INGEST_QUEUE, tasks.EVALUATE_QUEUE)
     threads = _INGEST_SLOTS + _EVALUATE_SLOTS + _SWEEP_THREADS
-    return Worker(app, host, (reading, evaluating), Presence(host, reading, evaluating), None, queues, threads)
+    return Worker(app, host, (reading, evaluating), Presence(host, reading, evaluating), decoders, queues, threads)
 
 
 def find_engines() -> tuple[EngineName, ...]:

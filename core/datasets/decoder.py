@@ -31,8 +31,11 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Do what the line on standard input asks."""
-    request = json.loads(sys.stdin.readline())
+    """Do what the line on standard input asks; one that is waited for in vain asks nothing."""
+    line = sys.stdin.readline()
+    if not line:
+        return
+    request = json.loads(line)
     say = _take_output()
     limits = ArchiveLimits(**request["limits"])
     say({"unconfined": _confine(request, limits)})

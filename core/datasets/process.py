@@ -6,26 +6,21 @@ line of JSON on its standard input and answers lines on its standard output; whe
 too long in all, or whoever started it ends, it and its decoding processes are killed.
 """
 
-import contextlib
 import json
 import os
 import select
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from core import logs
+from core.datasets.decoders import Decoder, Decoders
 from core.datasets.ingest import IMAGE_SIZE, IngestResult, ignore_progress
 from core.datasets.limits import ArchiveLimits
 from core.domain.datasets import ColorMode, Manifest
 from core.errors import DatasetRejectedError, Fault, UnavailableError
-from core.sandbox.confinement import bare_environment
 from core.sandbox.notes import note_unconfined
 from core.settings import Settings
 
@@ -43,6 +38,7 @@ def run_ingest(
     image_size: int = IMAGE_SIZE,
     processes: int | None = None,
     on_progress: Callable[[float], None] = ignore_progress,
+    decoders: Decoders | None = None,
 ) -> IngestResult:
     """Run `core.datasets.ingest.ingest` in a process of its own; ``output`` then has its files.
 
@@ -53,6 +49,7 @@ def run_ingest(
         image_size: Side of the pack's images in pixels.
         processes: Decoding processes; by default as many as cores.
         on_progress: Called with the share that is done, 0–1, at least each second. What it raises ends the process.
+        decoders: Where the process comes from; None: it is started now.
 
     Raises:
         DatasetRejectedError: With every reason; ``decoding_stalled`` where decoding as a whole made no progress,
@@ -61,7 +58,10 @@ def run_ingest(
             has ended the process (``decoder_lost``).
     """
     request = {"image_size": image_size, "color_mode": None}
-    answer = _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
+    with decoders.take() if decoders else Decoder() as decoder:
+        answer = _run(
+            decoder, archive, output, request, settings=settings, processes=processes, on_progress=on_progress
+        )
     manifest = Manifest.model_validate_json((output / "manifest.json").read_text(encoding="utf-8"))
     return IngestResult(manifest, str(answer["digest"]), image_size)
 
@@ -81,11 +81,15 @@ def run_build_pack(
     Arguments and errors are those of `run_ingest`.
     """
     request = {"image_size": image_size, "color_mode": color_mode}
-    answer = _run(archive, output, request, settings=settings, processes=processes, on_progress=on_progress)
+    with Decoder() as decoder:
+        answer = _run(
+            decoder, archive, output, request, settings=settings, processes=processes, on_progress=on_progress
+        )
     return str(answer["digest"])
 
 
 def _run(
+    decoder: Decoder,
     archive: Path,
     output: Path,
     request: dict[str, Any],
@@ -105,46 +109,21 @@ def _run(
         "nice": settings.worker_nice,
         "parent": os.getpid(),
     }
-    with tempfile.TemporaryFile() as complaints:
-        process = _start(complaints)
-        try:
-            _send(process, request)
-            for message in _iterate_messages(process, settings):
-                if "unconfined" in message:
-                    note_unconfined("decoding", message["unconfined"])
-                elif "progress" in message:
-                    on_progress(message["progress"])
-                else:
-                    return _conclude(message)
-        finally:
-            _kill_group(process)
-        complaints.seek(0)
-        _log.error("decoding ended unexpectedly", stderr=complaints.read()[-4000:].decode(errors="replace"))
+    decoder.ask(request)
+    for message in _iterate_messages(decoder, settings):
+        if "unconfined" in message:
+            note_unconfined("decoding", message["unconfined"])
+        elif "progress" in message:
+            on_progress(message["progress"])
+        else:
+            return _conclude(message)
+    _log.error("decoding ended unexpectedly", stderr=decoder.end())
     raise UnavailableError("Decoding ended unexpectedly.", code="decoder_lost")
 
 
-def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "core.datasets.decoder"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        env=bare_environment(),
-        start_new_session=True,
-    )
-
-
-def _send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has died: its silence will tell
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
-
-
-def _iterate_messages(process: subprocess.Popen[bytes], settings: Settings) -> Iterator[dict[str, Any]]:
+def _iterate_messages(decoder: Decoder, settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield what the process says, and twice a second the last share again; end when the process ends."""
-    assert process.stdout is not None
-    pipe, buffer, share = process.stdout.fileno(), b"", 0.0
+    pipe, buffer, share = decoder.output, b"", 0.0
     heard = started = time.monotonic()
     while True:
         _check_time(time.monotonic(), heard=heard, started=started, settings=settings)
@@ -180,14 +159,3 @@ def _conclude(message: dict[str, Any]) -> dict[str, Any]:
     if "unavailable" in message:
         raise UnavailableError(f"This machine cannot decode now: {message['unavailable']}.", code="decoder_unavailable")
     return message
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and all that it started, whether or not it has ended by itself."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
