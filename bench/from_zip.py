@@ -35,7 +35,7 @@ def measure(quick: bool) -> Iterator[Figure]:
                     "product": lambda: _time_product(platform, archive, epochs, ours),
                     "script": lambda: _time_script(archive, epochs, theirs),
                 },
-                rounds=1,
+                rounds=3,
             )
     product, script = found["product"], found["script"]
     # Of times, the peer's over ours is how many times as fast we are.

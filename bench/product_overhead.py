@@ -1,8 +1,9 @@
 """What does the product cost? A job's whole time over the same training called directly (goal 26).
 
-A job of ``lenet5`` on MNIST, from POST until the client sees it ``succeeded``, over `core.training.trainer.train` in
-a fresh process with the same pack, config, threads and niceness. Of that process only the call itself counts, without
-its start and imports.
+A job of ``lenet5`` on MNIST that takes ten seconds or more, from POST until the client sees it ``succeeded``, over
+`core.training.trainer.train` and `core.reporting.package.write_package`, which leave the same files, in a fresh process
+with the same pack, config, threads and niceness. Of that process only the two calls count, without its start and
+imports.
 """
 
 import json
@@ -24,7 +25,7 @@ _SEEN_WITHIN_SECONDS = 0.02
 
 def measure(quick: bool) -> Iterator[Figure]:
     """Yield the ratio and both sides."""
-    epochs = 1 if quick else 3
+    epochs = 1 if quick else 6
     with tempfile.TemporaryDirectory() as folder, open_platform(**UNDISTURBED) as platform:
         archive = make_archive(Path(folder) / "mnist.zip", limit=6000 if quick else None)
         dataset = platform.upload(archive)
@@ -40,7 +41,7 @@ def measure(quick: bool) -> Iterator[Figure]:
 
 
 def _figures(product: Sample, direct: Sample) -> Iterator[Figure]:
-    goal = Goal(26, "at most", 1.15)
+    goal = Goal(26, "at most", 1.03)
     yield Figure(
         "lenet5 on MNIST through the product, over the same called directly", divide(product, direct), "×", goal
     )

@@ -1,6 +1,6 @@
-"""The platform's own training, called directly: no API, no queue, no database.
+"""The platform's own training and all of its files, called directly: no API, no queue, no database, no store.
 
-``python -m bench.peers.direct --pack FILE --config JSON --threads N --nice N`` prints the seconds of the call alone,
+``python -m bench.peers.direct --pack FILE --config JSON --threads N --nice N`` prints the seconds of the calls alone,
 without the start of the process.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import core.training.preload  # noqa: F401 - a trainer has it loaded too
 from core.domain.training_config import TrainingConfig
+from core.reporting.package import write_package
 from core.training.contract import Command, EpochResult, Progress, TrainingJob
 from core.training.trainer import train
 
@@ -53,7 +54,9 @@ def main() -> None:
             threads=options.threads,
         )
         started = time.perf_counter()
-        train(job, NobodyListens())
+        result = train(job, NobodyListens())
+        assert result is not None
+        write_package(result.files[0].path.parent, tuple(file.name for file in result.files))
         print(json.dumps({"seconds": time.perf_counter() - started}))
 
 

@@ -62,7 +62,7 @@ def test_a_file_holds_a_title_and_options_alone(file):
         ("lenet5-relu-max", {"activation": "relu", "pooling": "max"}),
         ("lenet-wide", {"batch_size": 128, "epochs": 10, "dropout": 0.3}),
         ("best", {"architecture": "lenet-deep"}),
-        ("fast", {"epochs": 2}),
+        ("fast", {"epochs": 1}),
     ],
 )
 def test_a_recipe_is_what_its_name_says(recipe, options):
