@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from command_lines import command_line
 
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
 from core.db.rows import DatasetRow
@@ -44,8 +45,9 @@ class Worker:
             time.sleep(0.05)
 
     def children(self) -> list[int]:
-        """Return the ids of the processes that it has started."""
-        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+        """Return the ids of the processes that it has started, but for the decoder of the next archive."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if "core.datasets.decoder" not in command_line(child)]
 
     def add_dataset(self) -> str:
         """Store an archive without content as a dataset that waits to be read, and return its id."""
