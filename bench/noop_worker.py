@@ -32,6 +32,7 @@ def main() -> None:
     settings, kind = Settings(), sys.argv[1]
     app, redis = create_celery(settings), Redis.from_url(settings.redis)
     if kind == "bare":
+        app.conf.broker_transport = "redis"  # The platform's own takes no message but its own.
         _register_bare(app, redis)
     else:
         _register_ours(app, redis, settings)

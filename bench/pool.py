@@ -24,6 +24,8 @@ from embedded.processes import Program
 from embedded.wiring import environment, logs_folder, prepare_database, present_environment, stages
 
 AS_IT_IS = Slowness("epoch", 0.0)
+ALL_RIGHTS = "~* &* +@all"
+"""Those of a Redis that other queues use: each has commands and keys of its own."""
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 
@@ -58,12 +60,15 @@ class Pool:
 
 
 @contextmanager
-def open_pool(*, hosts: int, slowness: Slowness = AS_IT_IS, **settings: str | int) -> Iterator[Pool]:
+def open_pool(
+    *, hosts: int, slowness: Slowness = AS_IT_IS, redis_rights: str = redis_server.RIGHTS, **settings: str | int
+) -> Iterator[Pool]:
     """Start a platform with ``hosts`` hosts, wait until all are there, and stop it at the end.
 
     Args:
         hosts: How many.
         slowness: How slow their trainers are; by default not at all.
+        redis_rights: What its Redis allows; by default what a platform is given.
         settings: Settings that are not the defaults, by their variables without the prefix, in lower case.
     """
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
@@ -71,7 +76,7 @@ def open_pool(*, hosts: int, slowness: Slowness = AS_IT_IS, **settings: str | in
         key, chosen = secrets.token_urlsafe(24), _settle(folder, settings)
         prepare_database(Settings(**(chosen.model_dump() | {"api_key": key})))
         url = ports.url_of(chosen.api_host, chosen.api_port)
-        common = _programs(chosen)
+        common = _programs(chosen, redis_rights)
         trainers = [_trainer(folder, common[1], f"host-{number}", slowness) for number in range(hosts)]
         with running_hosts([*common, *trainers]) as running, Client(url, key) as client:
             platform = Platform(url, key, client, chosen.data_dir)
@@ -87,14 +92,16 @@ def _settle(folder: Path, settings: dict[str, str | int]) -> Settings:
     return chosen
 
 
-def _programs(settings: Settings) -> list[Program]:
+def _programs(settings: Settings, redis_rights: str) -> list[Program]:
     """Return Redis and the programs that stand on it, but for the worker that trains."""
     port, password = ports.reserve_port("127.0.0.1", 0), secrets.token_urlsafe(24)
     said = {f"{ENVIRONMENT_PREFIX}{name.upper()}": _plain(settings, name) for name in settings.model_fields_set}
     kept = {name: value for name, value in present_environment().items() if not name.startswith(ENVIRONMENT_PREFIX)}
     variables = environment(settings, {**kept, **said}, redis_url=redis_server.url_of(port, password))
     log = logs_folder(settings) / "redis.log"
-    redis = redis_server.make_program(settings.data_dir / "redis", log, variables, port=port, password=password)
+    redis = redis_server.make_program(
+        settings.data_dir / "redis", log, variables, port=port, password=password, rights=redis_rights
+    )
     rest = [program for stage in stages(settings, variables) for program in stage if program.name != "worker-train"]
     return [redis, *rest]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.hosts import Host, python, running_hosts
 from bench.mnist import make_archive
 from bench.platform import LENET5, BenchError
-from bench.pool import open_pool
+from bench.pool import ALL_RIGHTS, open_pool
 from bench.postgres import fresh_database
 from bench.steps import COUNT_VARIABLE, FILE_VARIABLE, SECONDS_VARIABLE, Slowness, Step, read_steps
 from embedded import ports, redis_server
@@ -96,7 +96,7 @@ class _Peers:
                 chosen = {} if visibility_seconds is None else {"BENCH_VISIBILITY_SECONDS": str(visibility_seconds)}
                 variables = {**self._variables(folder, work), "BENCH_REDIS_URL": url, **chosen}
                 redis = redis_server.make_program(
-                    folder / "redis", folder / "redis.log", variables, port=port, password=password
+                    folder / "redis", folder / "redis.log", variables, port=port, password=password, rights=ALL_RIGHTS
                 )
                 with running_hosts([redis, *_workers(folder, worker, variables)]) as hosts:
                     yield _deployment(hosts[1:], queue, variables)

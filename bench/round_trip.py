@@ -23,7 +23,7 @@ from bench.hosts import python, running_hosts
 from bench.mnist import make_archive
 from bench.noop_worker import BARE_QUEUE, BARE_TASK, DONE, READY
 from bench.platform import BenchError
-from bench.pool import Pool, open_pool
+from bench.pool import ALL_RIGHTS, Pool, open_pool
 from bench.postgres import fresh_database, run_postgres
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
 from core.db.rows import DatasetRow
@@ -44,7 +44,7 @@ def measure(quick: bool) -> Iterator[Figure]:
         tempfile.TemporaryDirectory() as folder,
         run_postgres() as server,
         fresh_database(server) as url,
-        open_pool(hosts=0, database_url=url) as pool,
+        open_pool(hosts=0, database_url=url, redis_rights=ALL_RIGHTS) as pool,
         running_hosts([_worker(pool, "bare"), _worker(pool, "ours")]),
     ):
         dataset = pool.platform.upload(make_archive(Path(folder) / "mnist.zip", limit=200))

@@ -49,16 +49,16 @@ def _packaged_program() -> Path | None:
     return next(iter(sorted(folder.glob("_binaries/*/valkey-server"))), None)
 
 
-def configuration(port: int, password: str) -> str:
+def configuration(port: int, password: str, rights: str = RIGHTS) -> str:
     """Return the server's configuration.
 
-    Loopback only, one user with few rights, every write on disk within a second, nothing ever evicted.
+    Loopback only, one user with ``rights``, every write on disk within a second, nothing ever evicted.
     """
     return f"""\
 bind 127.0.0.1
 port {port}
 user default off resetpass
-user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {RIGHTS}
+user {USER} on #{hashlib.sha256(password.encode()).hexdigest()} {rights}
 proto-max-bulk-len {LONGEST_VALUE}
 dir ./
 appendonly yes
@@ -68,7 +68,9 @@ maxmemory-policy noeviction
 """
 
 
-def make_program(folder: Path, log: Path, environment: Mapping[str, str], *, port: int, password: str) -> Program:
+def make_program(
+    folder: Path, log: Path, environment: Mapping[str, str], *, port: int, password: str, rights: str = RIGHTS
+) -> Program:
     """Return the server as a program that keeps its data in ``folder``.
 
     The password's hash stands in a file for us alone, not on the command line, which every user of the machine can
@@ -78,7 +80,7 @@ def make_program(folder: Path, log: Path, environment: Mapping[str, str], *, por
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / CONFIGURATION_NAME
     path.touch(mode=0o600)
-    path.write_text(configuration(port, password))
+    path.write_text(configuration(port, password, rights))
     return Program("redis", (str(binary), CONFIGURATION_NAME), log, environment, folder=folder)
 
 
