@@ -13,6 +13,8 @@ from core.errors import Fault, InvalidError, TooLargeError, UnreadableError
 
 _LONGEST_BOUNDARY = 200
 _LONGEST_HEADERS_BYTES = 2**14
+# Room for a large piece is asked of the system anew each time, which takes longer than a small form needs.
+_SMALL_BYTES = 2**15
 _BEHIND_BOUNDARY = re.compile(rb"--|[ \t]{0,64}\r\n")
 _UNCLEAR = re.compile(rb"(-|[ \t]{0,64}\r?)\Z")
 
@@ -75,6 +77,7 @@ class Form:
         self._start = 0
         self._parts_left = most_parts
         self._is_over = False
+        self._piece_bytes = _SMALL_BYTES
 
     def read_parts(self) -> Iterator[Part]:
         """Yield the parts; each must be read before the next is asked for, its rest is passed over.
@@ -88,9 +91,9 @@ class Form:
         while not self._is_over:
             part = Part(self, *self._read_names())
             yield part
-            while part.read(CHUNK_BYTES):
+            while part.read(_SMALL_BYTES):
                 pass
-        while self._body.read(CHUNK_BYTES):
+        while self._body.read(_SMALL_BYTES):
             pass  # nor does what stands behind the last; yet the body has to come to its end.
 
     def next_data(self) -> tuple[bytes, bool]:
@@ -136,10 +139,11 @@ class Form:
         return names
 
     def _fill(self) -> None:
-        piece = self._body.read(CHUNK_BYTES)
+        piece = self._body.read(self._piece_bytes)
         if not piece:
             raise _broken()
         self._held += piece
+        self._piece_bytes = CHUNK_BYTES
 
 
 def _parse_names(headers: bytes) -> tuple[str, str]:
