@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.domain.datasets import ColorMode
 from core.errors import IntegrityError
 
-# uint8 pixels (batch, height, width, channels), 0–255; everything after that is inside the graph.
+# uint8 pixels (batch, height, width, channels), 0–255, of 1 or 3 channels; everything after that is inside the graph.
+# Files from before ADR 30 take only as many channels as their network.
 INPUT = "image"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"

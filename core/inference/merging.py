@@ -36,9 +36,10 @@ def merge_models(parts: Sequence[Part], *, voting: Voting) -> bytes:
     """Return an ONNX file that takes what the members take and gives what they decide.
 
     It takes ``image``, uint8 ``(batch, size, size, channels)``, where all members take images of one form; else one
-    input for each form, as ``image_32_grayscale``: how a picture is brought to a form is no part of a graph. It gives
-    ``class_index`` and ``confidence`` ``(batch,)``, ``probabilities`` ``(batch, classes)``: what each class got, and
-    ``votes`` ``(batch, members)``: the class that each member is for. Equal models give equal bytes.
+    input for each form, as ``image_32_grayscale``: how a picture is resized is no part of a graph. Each takes 1 channel
+    or 3, as its members do. It gives ``class_index`` and ``confidence`` ``(batch,)``, ``probabilities`` ``(batch,
+    classes)``: what each class got, and ``votes`` ``(batch, members)``: the class that each member is for. Equal models
+    give equal bytes.
 
     Raises:
         IntegrityError: A member is not a model of this platform, or the file answers otherwise than its members.
@@ -67,6 +68,12 @@ class _Member:
     @property
     def form(self) -> Form:
         return Form(self.about.image_size, self.about.color_mode)
+
+    @property
+    def channels(self) -> int:
+        """Return how many channels the model insists on; 0 where it takes 1 or 3, as all do since ADR 30."""
+        count: int = self.model.graph.input[0].type.tensor_type.shape.dim[3].dim_value
+        return count
 
 
 def _name_inputs(members: Sequence[_Member]) -> dict[Form, str]:
@@ -109,7 +116,11 @@ class _Graph:
     def finish(self, members: Sequence[_Member], inputs: dict[Form, str], about: dict[str, str]) -> bytes:
         """Return the file."""
         taken = [
-            helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", *_shape(form)])
+            helper.make_tensor_value_info(
+                name,
+                TensorProto.UINT8,
+                ["batch", form.image_size, form.image_size, _count_channels(members, form) or f"{name}_channels"],
+            )
             for form, name in inputs.items()
         ]
         given = [
@@ -161,6 +172,11 @@ class _Graph:
 
 def _shape(form: Form) -> tuple[int, int, int]:
     return form.image_size, form.image_size, CHANNELS[form.color_mode]
+
+
+def _count_channels(members: Sequence[_Member], form: Form) -> int:
+    """Return how many channels one of the members of a form insists on, 0 where none does."""
+    return max(member.channels for member in members if member.form == form)
 
 
 def _rename(node: Any, before: str, after: str) -> Any:

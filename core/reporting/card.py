@@ -42,13 +42,11 @@ def write_card(left: Leavings) -> str:
 def write_readme(left: Leavings) -> str:
     """Return the page that says what each file is and how it is used, in Markdown."""
     about, report = left.model.about, left.report
-    size, channels = left.model.image_size, 3 if left.model.color_mode == "rgb" else 1
     return _README.format(
         architecture=about["architecture"],
         count=len(report.classes),
-        size=size,
-        channels=channels,
-        color="red, green and blue" if channels == 3 else "gray",
+        size=left.model.image_size,
+        color="red, green and blue" if left.model.color_mode == "rgb" else "gray",
         golden=len(left.golden.pixels),
         maps=len(left.model.feature_maps(left.golden.pixels[:1])),
     )
@@ -170,8 +168,9 @@ images within 0.0001. Check a reader of your own in the same way.
 
 ## model.onnx
 
-Input `image`: uint8, `(batch, {size}, {size}, {channels})`, {color} in 0-255, any batch. The scaling of pixels and the
-softmax are in the graph. Outputs: `logits` and `probabilities`, `(batch, {count})`, and `feature_maps_1` to
+Input `image`: uint8, `(batch, {size}, {size}, channels)`, 1 channel (gray) or 3 (red, green, blue) in 0-255, any batch.
+All else is in the graph: images of the other kind are made {color}, as Pillow makes them, then come the scaling of
+pixels and the softmax. Outputs: `logits` and `probabilities`, `(batch, {count})`, and `feature_maps_1` to
 `feature_maps_{maps}`, what each convolution sees, `(batch, filters, height, width)`.
 
 ```python
@@ -179,7 +178,7 @@ import numpy, onnxruntime
 from PIL import Image
 
 image = Image.open("golden/00.png")  # already {size}×{size}
-pixels = numpy.asarray(image).reshape(1, {size}, {size}, {channels})
+pixels = numpy.asarray(image).reshape(1, {size}, {size}, -1)
 session = onnxruntime.InferenceSession("model.onnx")
 (probabilities,) = session.run(["probabilities"], {{"image": pixels}})
 ```

@@ -1,7 +1,8 @@
 """The exported model: an ONNX graph written straight from the tuple of layers and the weights.
 
-Raw pixels go in as they are in an image file; scaling and softmax are in the graph, so that whoever serves the model
-can do neither of them differently. The classic operators of opset 13 are read by every runtime of the last years.
+Raw pixels go in as they are in an image file, gray or coloured; what makes them gray, scaling and softmax are in the
+graph, so that whoever serves the model can do none of them differently. The classic operators of opset 13 are read by
+every runtime of the last years.
 """
 
 import math
@@ -40,6 +41,8 @@ from core.domain.layers import (
 
 _OPSET = 13
 _IR_VERSION = 8
+# What red, green and blue count where Pillow makes an image gray (ITU-R BT.601), in shares of 2 to the 16th: 1 in all.
+_GRAY_WEIGHTS = np.array([19_595, 38_470, 7_471]) / 2**16
 # The runtime's errors have no base of their own.
 _RUNTIME_ERRORS = (
     runtime_errors.Fail,
@@ -56,19 +59,21 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 def export_model(network: Sequence[Layer], weights: Arrays, metadata: ModelMetadata, *, channels: int) -> bytes:
     """Return the ONNX file of ``network``.
 
-    It takes ``image``, uint8 ``(batch, height, width, channels)``, and gives ``logits`` and ``probabilities``, both
-    ``(batch, classes)``, and ``feature_maps_1``, … ``(batch, filters, height, width)``: what each convolution sees,
-    after its activation.
+    It takes ``image``, uint8 ``(batch, height, width, channels)``, with 1 channel (gray) or 3 (red, green, blue),
+    whichever the network takes, and gives ``logits`` and ``probabilities``, both ``(batch, classes)``, and
+    ``feature_maps_1``, … ``(batch, filters, height, width)``: what each convolution sees, after its activation.
 
     Args:
         network: The layers.
         weights: The net's ``state_dict`` as arrays.
         metadata: Written into the file.
-        channels: 1 or 3.
+        channels: What the network takes, 1 or 3.
     """
     size = metadata.image_size
     graph = _Graph(weights)
     value = graph.add("Transpose", [graph.add("Cast", [INPUT], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+    if channels == 1:
+        value = graph.add_gray(value)
     outputs: list[tuple[str, Shape]] = []
     shapes = input_shapes(network, (channels, size, size))
     sees = False
@@ -85,7 +90,7 @@ def export_model(network: Sequence[Layer], weights: Arrays, metadata: ModelMetad
         helper.make_graph(
             graph.nodes,
             "lenet",
-            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, channels])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, "channels"])],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in outputs],
             graph.initializers,
         ),
@@ -136,21 +141,31 @@ class _Graph:
         self.nodes[-1].output[0] = name
         return name
 
-    def constant(self, name: str, array: npt.ArrayLike) -> str:
+    def constant(self, name: str, array: npt.ArrayLike, kind: type[np.generic] = np.float32) -> str:
         """Add a constant unless it is there."""
         if all(known.name != name for known in self.initializers):
-            self.initializers.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
+            self.initializers.append(numpy_helper.from_array(np.asarray(array, kind), name))
         return name
 
     def weight(self, *names: str) -> list[str]:
         """Add weights by their names in the ``state_dict``; those that the net does not have are left out."""
         return [self.constant(name, self._weights[name]) for name in names if name in self._weights]
 
+    def add_gray(self, value: str) -> str:
+        """Add what makes pixels gray as Pillow does, to the last bit: 24 bits hold every sum, so none is rounded.
+
+        Pixels that are gray are multiplied by all three weights, which leaves them as they are.
+        """
+        weighed = self.add("Mul", [value, self.constant("gray_weights", _GRAY_WEIGHTS.reshape(3, 1, 1))])
+        summed = self.add("ReduceSum", [weighed, self.constant("channel_axis", [1], np.int64)], keepdims=1)
+        return self.add("Floor", [self.add("Add", [summed, self.constant("half", 0.5)])])
+
     def add_layer(self, layer: Layer, value: str) -> str:  # noqa: C901, PLR0911 - one for each kind of layer
         """Add a layer that takes ``value``; return the name of what it gives."""
         name = layer.name
         match layer:
             case Scaling():
+                # Its three scales, where a network takes colours, make three channels of a gray one too.
                 (scale, shift) = self.weight(f"{name}.scale", f"{name}.shift")
                 return self.add("Add", [self.add("Mul", [value, scale]), shift])
             case Convolution():

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -35,6 +36,20 @@ def make_model():
 @pytest.fixture(scope="session")
 def model(make_model):
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def older_model(make_model):
+    """A gray model as it was exported before the graph made images gray: it takes one channel."""
+    model = onnx.load_from_string(make_model(seed=1))
+    nodes = model.graph.node
+    transposed = next(node for node in nodes if node.op_type == "Transpose").output[0]
+    start, end = ([node.op_type for node in nodes].index(kind) for kind in ("Mul", "Floor"))
+    nodes[end + 1].input[0] = transposed
+    del nodes[start : end + 1]
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 1
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
 
 
 @pytest.fixture(scope="session")

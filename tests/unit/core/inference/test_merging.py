@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from PIL import Image
 
 from core.errors import IntegrityError
 from core.inference import merging
@@ -71,6 +73,28 @@ def test_members_of_two_forms_have_an_input_each(make_model):
         {"name": "image_28_grayscale", "image_size": 28, "color_mode": "grayscale"},
         {"name": "image_28_rgb", "image_size": 28, "color_mode": "rgb"},
     ]
+
+
+def test_each_form_takes_gray_and_coloured_images(make_model):
+    parts = [Part("job_a", make_model(seed=0), 1.0), Part("job_b", make_model(seed=1, color_mode="rgb"), 1.0)]
+    color = draw(5, channels=3)
+    gray = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in color])[..., None]
+    merged = merge_models(parts, voting="soft")
+    found = ask(merged, image_28_grayscale=color, image_28_rgb=color)
+    expected = np.mean([Predictor(parts[0].model).predict(gray), Predictor(parts[1].model).predict(color)], axis=0)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+    widened = ask(merged, image_28_grayscale=gray, image_28_rgb=gray)
+    tripled = ask(merged, image_28_grayscale=gray, image_28_rgb=np.repeat(gray, 3, axis=3))
+    np.testing.assert_array_equal(widened["probabilities"], tripled["probabilities"])
+
+
+def test_a_member_from_before_holds_its_form_to_its_own_channels(parts, older_model):
+    pair = [parts[0], Part("job_old", older_model, 1.0)]
+    merged, images = merge_models(pair, voting="soft"), draw(5)
+    expected = np.mean([Predictor(part.model).predict(images) for part in pair], axis=0)
+    np.testing.assert_allclose(ask(merged, image=images)["probabilities"], expected, atol=1e-6)
+    with pytest.raises(InvalidArgument, match="Got: 3 Expected: 1"):
+        ask(merged, image=draw(5, channels=3))
 
 
 def describe(merged):

@@ -28,6 +28,11 @@ def test_probabilities_come_in_order_whatever_the_batch(model, count):
         np.testing.assert_allclose(predictor.predict(image[None])[0], share, atol=1e-6)
 
 
+def test_a_model_from_before_the_graph_made_images_gray_answers_as_one_of_today(older_model, make_model):
+    images = draw(40)
+    np.testing.assert_array_equal(Predictor(older_model).predict(images), Predictor(make_model(seed=1)).predict(images))
+
+
 def test_it_opens_a_file(model, tmp_path):
     (tmp_path / "model.onnx").write_bytes(model)
     predictor = Predictor.open(tmp_path / "model.onnx")

@@ -105,7 +105,8 @@ def test_golden_images_are_read_back_as_they_were_written(make_pack, tmp_path):
 def test_the_page_says_the_shapes_that_the_model_takes(bundle):
     _, archive = bundle(color_mode="rgb")
     page = archive.read("README.md").decode()
-    assert "uint8, `(batch, 32, 32, 3)`" in page
+    assert "uint8, `(batch, 32, 32, channels)`" in page
+    assert "are made red, green and blue" in page
     assert "`feature_maps_1` to\n`feature_maps_2`" in page
 
 

@@ -7,13 +7,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from PIL import Image
 
 from core.datasets.images import read_array
 from core.datasets.packs import Pack
 from core.domain.architectures import ARCHITECTURES, layers
 from core.domain.exports import ModelMetadata
-from core.domain.layers import ActivationName, PoolingName
+from core.domain.layers import ActivationName, Flatten, PoolingName, Scaling
 from core.domain.training_config import resolve
 from core.inference.predictions import predict_images
 from core.inference.predictor import Predictor
@@ -54,6 +55,41 @@ def test_the_exported_model_answers_as_the_net(architecture, channels):
         pixels = draw(count, channels)
         (logits,) = session.run(["logits"], {"image": pixels})
         np.testing.assert_allclose(logits, answers(net, pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gray_model_takes_every_colour_for_the_gray_that_pillow_makes_of_it():
+    """Two to the 24th colours: all that there are."""
+    side = 256
+    network = [Scaling(name="scaling"), Flatten(name="flatten")]
+    weights = {"scaling.scale": np.ones((1, 1, 1), np.float32), "scaling.shift": np.zeros((1, 1, 1), np.float32)}
+    about = ABOUT.model_copy(update={"image_size": side})
+    session = onnxruntime.InferenceSession(export_model(network, weights, about, channels=1))
+    levels = np.arange(side, dtype=np.uint8)
+    colors = np.empty((side, side, 3), np.uint8)
+    colors[..., 1], colors[..., 2] = levels[:, None], levels
+    for red in levels:
+        colors[..., 0] = red
+        (grays,) = session.run(["logits"], {"image": colors[None]})
+        np.testing.assert_array_equal(grays[0], np.asarray(Image.fromarray(colors).convert("L")).ravel())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gray_and_coloured_images_of_equal_pixels_get_the_same_answer(architecture, channels):
+    _, model = export({"architecture": architecture}, channels=channels)
+    session, gray = onnxruntime.InferenceSession(model), draw(7, 1)
+    names = [output.name for output in session.get_outputs()]
+    found = session.run(names, {"image": gray}), session.run(names, {"image": np.repeat(gray, 3, axis=3)})
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [2, 4])
+def test_images_of_other_numbers_of_channels_are_refused(channels, count):
+    _, model = export({}, channels=channels)
+    with pytest.raises(Fail):
+        onnxruntime.InferenceSession(model).run(["logits"], {"image": draw(1, count)})
 
 
 @pytest.mark.parametrize("pooling", get_args(PoolingName))
