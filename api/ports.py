@@ -12,7 +12,7 @@ from api.rates import Rates
 from api.readiness import Probes
 from api.streams import Streams
 from core.db.engine import Sessions
-from core.inference.decoders import ReadImage
+from core.inference.decoders import ReadImages
 from core.settings import Settings
 from core.storage.store import ObjectStore
 
@@ -22,7 +22,7 @@ _EXTENSION = "lenet"
 class Decoders(Protocol):
     """Where the images of strangers are decoded."""
 
-    def reader(self) -> ReadImage:
+    def reader(self) -> ReadImages:
         """Return what reads the images of one request."""
 
     def start_ahead(self) -> None:

@@ -1,7 +1,7 @@
 """The program that decodes the images of predictions: ``python -m core.inference.decoder``.
 
-Whoever starts it (`core.inference.decoders`) gives it a socket as standard input, over which it is asked for one image
-after the other, and answers. It confines itself before it reads a byte of any.
+Whoever starts it (`core.inference.decoders`) gives it a socket as standard input, over which it is sent some images at
+a time, and answers. It confines itself before it reads a byte of any.
 """
 
 import argparse
@@ -10,12 +10,15 @@ import json
 import os
 import signal
 import warnings
+from collections.abc import Iterable
+from typing import BinaryIO
 
 from core.datasets.images import read_array
 from core.errors import InvalidError
 from core.inference.frames import (
     ANSWER_HEAD,
     CHANNELS,
+    FILE_HEAD,
     PIXELS,
     READY,
     REFUSAL,
@@ -29,6 +32,7 @@ from core.sandbox.confinement import Reach, confine
 
 _SOCKET = 0
 _OPEN_FILES = 32
+_BYTES_READ_AHEAD = 2**16
 
 
 def main() -> None:
@@ -41,15 +45,23 @@ def main() -> None:
     warnings.simplefilter("ignore")  # Pillow warns of oddities in files; what matters comes as an error
     bounds = Bounds(memory_bytes=given.memory_bytes, file_bytes=0, open_files=_OPEN_FILES)
     missing = confine(bounds, Reach(), parent=given.parent, may_fork=False)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _send(Answer(READY, json.dumps(missing).encode()))
+    with (
+        contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
+        open(_SOCKET, "rb", buffering=_BYTES_READ_AHEAD) as source,
+    ):
+        _send([Answer(READY, json.dumps(missing).encode())])
         while True:
-            _send(_answer(Request(*REQUEST_HEAD.unpack(_read(REQUEST_HEAD.size)))))
+            request = Request(*REQUEST_HEAD.unpack(read_exactly(source.read, REQUEST_HEAD.size)))
+            allow_cpu(request.cpu_seconds)
+            _send([_answer(request, _read_file(source)) for _ in range(request.files)])
 
 
-def _answer(request: Request) -> Answer:
-    data = _read(request.file_bytes)
-    allow_cpu(request.cpu_seconds)
+def _read_file(source: BinaryIO) -> bytes:
+    (length,) = FILE_HEAD.unpack(read_exactly(source.read, FILE_HEAD.size))
+    return read_exactly(source.read, length)
+
+
+def _answer(request: Request, data: bytes) -> Answer:
     mode = CHANNELS[request.channels]
     try:
         pixels = read_array(data, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
@@ -58,12 +70,8 @@ def _answer(request: Request) -> Answer:
     return Answer(PIXELS, pixels.tobytes())
 
 
-def _read(count: int) -> bytes:
-    return read_exactly(lambda most: os.read(_SOCKET, most), count)
-
-
-def _send(answer: Answer) -> None:
-    data = ANSWER_HEAD.pack(answer.kind, len(answer.content)) + answer.content
+def _send(answers: Iterable[Answer]) -> None:
+    data = b"".join(ANSWER_HEAD.pack(answer.kind, len(answer.content)) + answer.content for answer in answers)
     while data:
         data = data[os.write(_SOCKET, data) :]
 

@@ -2,7 +2,8 @@
 
 The API's process holds the keys to database and store, and the requests of everybody: an image that ends or takes over
 its decoder must reach neither. Each process (`core.inference.decoder`) is confined by `core.sandbox` and decodes one
-image at a time; whoever asks next may get another. One that dies, or takes too long, is replaced.
+image at a time; small ones are sent and answered some together, for the way there takes longer than they do. Whoever
+asks next may get another process. One that dies, or takes too long, is replaced.
 """
 
 import contextlib
@@ -14,9 +15,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import IO, Protocol
 
 import numpy as np
@@ -25,26 +27,43 @@ import numpy.typing as npt
 from core import logs
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError, UnavailableError
-from core.inference.frames import ANSWER_HEAD, CHANNELS, PIXELS, REFUSAL, REQUEST_HEAD, Answer, Request, read_exactly
+from core.inference.frames import (
+    ANSWER_HEAD,
+    CHANNELS,
+    FILE_HEAD,
+    PIXELS,
+    REFUSAL,
+    REQUEST_HEAD,
+    Answer,
+    Request,
+    read_exactly,
+)
 from core.sandbox.confinement import bare_environment
 from core.sandbox.notes import note_unconfined
 
 _START_SECONDS = 30.0
 _MOST_REFUSAL_BYTES = 2**14
 _MOST_IMAGES = 10_000
+# So much is sent and answered together, or one image.
+_IMAGES_TOGETHER = 32
+_FILE_BYTES_TOGETHER = 2**18
+_PIXEL_BYTES_TOGETHER = 2**16
+_BYTES_RECEIVED = 2**16
 _CHANNELS_OF = {mode: channels for channels, mode in CHANNELS.items()}
 _CODES = frozenset({"unreadable_image", "image_too_large"})
 
 _log = logs.get(__name__)
 
+Pixels = npt.NDArray[np.uint8]
 
-class ReadImage(Protocol):
-    """Brings an image file into a network's form, as `core.datasets.images.read_array` does."""
+
+class ReadImages(Protocol):
+    """Brings image files into a network's form, as `core.datasets.images.read_array` does."""
 
     def __call__(
-        self, data: bytes, *, image_size: int, color_mode: ColorMode, max_pixels: int
-    ) -> npt.NDArray[np.uint8]:
-        """Return uint8 ``(image_size, image_size, channels)``; raises `InvalidError`."""
+        self, files: Sequence[bytes], *, image_size: int, color_mode: ColorMode, max_pixels: int
+    ) -> Iterator[Pixels | InvalidError]:
+        """Yield for each file uint8 ``(image_size, image_size, channels)``, or why there are none."""
 
 
 class ImageDecoders:
@@ -65,17 +84,21 @@ class ImageDecoders:
         # To the kernel, the parent that a decoder ends with is the thread that has started it: one that stays.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
 
-    def reader(self) -> ReadImage:
+    def reader(self) -> ReadImages:
         """Return what reads the images of one request; its time begins now.
 
-        It raises what `core.datasets.images.read_array` does, `InvalidError` too for an image that ends the decoder
-        (``unreadable_image``) or takes too long (``decoding_too_long``), and `UnavailableError` where no decoder is
-        free for so long.
+        It yields the errors that `core.datasets.images.read_array` raises, `InvalidError` too for an image that ends
+        the decoder (``unreadable_image``) or takes too long (``decoding_too_long``). It raises `UnavailableError` where
+        no decoder is free for so long.
         """
         deadline = time.monotonic() + self._timeout_seconds
 
-        def read(data: bytes, *, image_size: int, color_mode: ColorMode, max_pixels: int) -> npt.NDArray[np.uint8]:
-            return self._read(data, image_size, _CHANNELS_OF[color_mode], max_pixels, deadline)
+        def read(
+            files: Sequence[bytes], *, image_size: int, color_mode: ColorMode, max_pixels: int
+        ) -> Iterator[Pixels | InvalidError]:
+            request = Request(0, image_size, _CHANNELS_OF[color_mode], max_pixels, 0.0)
+            for some in _group(files, request):
+                yield from self._read(some, request, deadline)
 
         return read
 
@@ -102,27 +125,24 @@ class ImageDecoders:
         for decoder in ended:
             decoder.end()
 
-    def _read(
-        self, data: bytes, image_size: int, channels: int, max_pixels: int, deadline: float
-    ) -> npt.NDArray[np.uint8]:
-        if time.monotonic() >= deadline:
-            raise _too_long(self._timeout_seconds)
-        # A process may have ended while it was idle; the second is new, so it is the image that ends it.
-        for is_new in (False, True):
+    def _read(self, files: Sequence[bytes], request: Request, deadline: float) -> list[Pixels | InvalidError]:
+        found: list[Pixels | InvalidError] = []
+        # What is not answered together, in half of the time, is asked for one by one: that tells which image it is.
+        # A process may have ended while it was idle; the next is new, so it is the image that ends it.
+        together, is_new = len(files), False
+        while len(found) < len(files) and (now := time.monotonic()) < deadline:
+            some = files[len(found) : len(found) + together]
             try:
                 with self._borrowed(deadline, is_new=is_new) as decoder:
-                    seconds = deadline - time.monotonic()
-                    request = Request(len(data), image_size, channels, max_pixels, max(0.0, seconds))
-                    found = decoder.ask(request, data, deadline)
-            except TimeoutError as error:
-                raise _too_long(self._timeout_seconds) from error
+                    found += decoder.ask(request, some, deadline if len(some) == 1 else (now + deadline) / 2)
+                is_new = False
+            except TimeoutError:
+                together = 1
             except (EOFError, OSError):
-                continue
-            if isinstance(found, InvalidError):
-                # Anew: an error that its own frame holds would keep the image too, until garbage is looked for.
-                raise InvalidError(found.detail, code=found.code)
-            return found
-        raise InvalidError("The image cannot be read: it ends the decoder.", code="unreadable_image")
+                if is_new and len(some) == 1:
+                    found.append(_unreadable())
+                together, is_new = 1, not is_new
+        return found + [_too_long(self._timeout_seconds) for _ in files[len(found) :]]
 
     @contextmanager
     def _borrowed(self, deadline: float, *, is_new: bool = False) -> Iterator["_Decoder"]:
@@ -133,7 +153,7 @@ class ImageDecoders:
         try:
             decoder = self._take(is_new=is_new)
             yield decoder
-            if decoder.images_left:
+            if decoder.images_left > 0:
                 with self._lock:
                     self._idle.append(decoder)
                 decoder = None
@@ -158,6 +178,7 @@ class _Decoder:
     def __init__(self, memory_bytes: int) -> None:
         self._socket, theirs = socket.socketpair()
         self._process: subprocess.Popen[bytes] | None = None
+        self._received = memoryview(b"")
         self.images_left = _MOST_IMAGES
         # What it says before it is confined; afterwards it can write to no file, so no image puts lines into our log.
         with theirs, tempfile.TemporaryFile() as complaints:
@@ -172,30 +193,35 @@ class _Decoder:
                 _log.error("a decoder did not start", stderr=complaints.read()[-4000:].decode(errors="replace"))
                 raise
 
-    def ask(self, request: Request, data: bytes, deadline: float) -> npt.NDArray[np.uint8] | InvalidError:
-        """Send an image and return its pixels, or why there are none."""
-        self.images_left -= 1
-        self._wait_until(deadline)
-        self._socket.sendall(REQUEST_HEAD.pack(*request))
-        self._socket.sendall(data)
-        most_bytes = max(_MOST_REFUSAL_BYTES, request.image_size**2 * request.channels)
-        return _parse(self._receive(deadline, most_bytes=most_bytes), request)
+    def ask(self, request: Request, files: Sequence[bytes], deadline: float) -> list[Pixels | InvalidError]:
+        """Send images and return for each its pixels, or why there are none."""
+        self.images_left -= len(files)
+        seconds = self._wait_until(deadline)
+        head = REQUEST_HEAD.pack(*request._replace(files=len(files), cpu_seconds=seconds))
+        self._socket.sendall(b"".join([head, *(FILE_HEAD.pack(len(data)) + data for data in files)]))
+        most_bytes = max(_MOST_REFUSAL_BYTES, request.pixel_bytes)
+        return [_parse(self._receive(deadline, most_bytes=most_bytes), request) for _ in files]
 
     def _receive(self, deadline: float, *, most_bytes: int) -> Answer:
-        def receive(most: int) -> bytes:
-            self._wait_until(deadline)
-            return self._socket.recv(most)
+        def receive(most: int) -> memoryview:
+            if not self._received:
+                self._wait_until(deadline)
+                self._received = memoryview(self._socket.recv(_BYTES_RECEIVED))
+            piece, self._received = self._received[:most], self._received[most:]
+            return piece
 
         kind, length = ANSWER_HEAD.unpack(read_exactly(receive, ANSWER_HEAD.size))
         if length > most_bytes:
             raise EOFError("the decoder speaks out of turn")
         return Answer(kind, read_exactly(receive, length))
 
-    def _wait_until(self, deadline: float) -> None:
+    def _wait_until(self, deadline: float) -> float:
+        """Have the socket wait no longer; return how many seconds are left."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
+        return left
 
     def end(self) -> None:
         """Kill the process."""
@@ -217,10 +243,21 @@ def _start(theirs: socket.socket, complaints: IO[bytes], memory_bytes: int) -> s
     )
 
 
-def _parse(answer: Answer, request: Request) -> npt.NDArray[np.uint8] | InvalidError:
+def _group(files: Sequence[bytes], request: Request) -> Iterator[Sequence[bytes]]:
+    """Yield the files in order, so many together as are sent together."""
+    most = max(1, min(_IMAGES_TOGETHER, _PIXEL_BYTES_TOGETHER // request.pixel_bytes))
+    start = 0
+    while start < len(files):
+        sizes = accumulate(len(data) for data in files[start : start + most])
+        count = max(1, sum(size <= _FILE_BYTES_TOGETHER for size in sizes))
+        yield files[start : start + count]
+        start += count
+
+
+def _parse(answer: Answer, request: Request) -> Pixels | InvalidError:
     """Return what an answer says; raises `EOFError` where no sound decoder would say it."""
-    shape = (request.image_size, request.image_size, request.channels)
-    if answer.kind == PIXELS and len(answer.content) == request.image_size**2 * request.channels:
+    if answer.kind == PIXELS and len(answer.content) == request.pixel_bytes:
+        shape = (request.image_size, request.image_size, request.channels)
         return np.frombuffer(answer.content, np.uint8).reshape(shape)
     try:
         told = json.loads(answer.content) if answer.kind == REFUSAL else {}
@@ -230,6 +267,10 @@ def _parse(answer: Answer, request: Request) -> npt.NDArray[np.uint8] | InvalidE
     if code not in _CODES or not isinstance(detail, str):
         raise EOFError("the decoder speaks out of turn")
     return InvalidError(detail, code=code)
+
+
+def _unreadable() -> InvalidError:
+    return InvalidError("The image cannot be read: it ends the decoder.", code="unreadable_image")
 
 
 def _too_long(seconds: float) -> InvalidError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from core.domain.ensembles import Voting
-from core.inference.decoders import ReadImage
+from core.inference.decoders import ReadImages
 from core.inference.predictions import Form, Prediction, RankedClass, Value, read_chunks
 from core.inference.predictor import Predictor
 from core.inference.voting import Floats, Vote, decide
@@ -54,7 +54,7 @@ def predict_by_vote(
     voting: Voting,
     top_k: int,
     max_pixels: int,
-    read: ReadImage,
+    read: ReadImages,
 ) -> list[VotedPrediction]:
     """Return what the members decide on each of ``images`` (file name and bytes), in their order.
 

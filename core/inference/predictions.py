@@ -1,7 +1,9 @@
 """From image files to named answers."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.datasets import ColorMode
 from core.errors import Fault, InvalidError
-from core.inference.decoders import ReadImage
+from core.inference.decoders import Pixels, ReadImages
 from core.inference.predictor import Predictor
 
-# Images of one request are decoded into memory this many at a time.
-_IMAGES_AT_ONCE = 256
+# Images of one request are decoded into memory this many at a time, and as many again while those are looked at.
+_IMAGES_AT_ONCE = 128
 # More would be noise to a person, and a help to whoever copies a model by asking it.
 _DIGITS = 6
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Form(NamedTuple):
@@ -57,7 +62,7 @@ class Prediction(Value):
 
 
 def predict_images(
-    predictor: Predictor, images: Sequence[tuple[str, bytes]], *, top_k: int, max_pixels: int, read: ReadImage
+    predictor: Predictor, images: Sequence[tuple[str, bytes]], *, top_k: int, max_pixels: int, read: ReadImages
 ) -> list[Prediction]:
     """Return a prediction for each of ``images`` (file name and bytes), in their order.
 
@@ -79,38 +84,55 @@ def predict_images(
 
 
 def read_chunks(
-    images: Sequence[tuple[str, bytes]], forms: Sequence[Form], *, max_pixels: int, read: ReadImage
-) -> Iterator[tuple[list[str], dict[Form, npt.NDArray[np.uint8]]]]:
+    images: Sequence[tuple[str, bytes]], forms: Sequence[Form], *, max_pixels: int, read: ReadImages
+) -> Iterator[tuple[list[str], dict[Form, Pixels]]]:
     """Yield some images after others: their file names, and their pixels ``(n, size, size, channels)`` in each form.
 
-    After the first image that cannot be read nothing more is yielded, but every one is looked at. ``read`` decodes an
-    image.
+    The next ones are read meanwhile. After the first image that cannot be read nothing more is yielded, but every one
+    is looked at. ``read`` decodes images.
 
     Raises:
         InvalidError: ``unreadable_image``: with a fault for each image that cannot be read, ``/image/<index>``.
     """
+    chunks = [images[start : start + _IMAGES_AT_ONCE] for start in range(0, len(images), _IMAGES_AT_ONCE)]
     faults: list[Fault] = []
-    for start in range(0, len(images), _IMAGES_AT_ONCE):
-        chunk = images[start : start + _IMAGES_AT_ONCE]
-        arrays = {form: _read(form, chunk, max_pixels, first=start, read=read) for form in forms}
-        faults += next(iter(arrays.values()))[1]
+
+    def read_chunk(chunk: Sequence[tuple[str, bytes]]) -> dict[Form, list[Pixels | InvalidError]]:
+        files = [data for _, data in chunk]
+        return {
+            form: list(read(files, image_size=form.image_size, color_mode=form.color_mode, max_pixels=max_pixels))
+            for form in forms
+        }
+
+    for number, found in enumerate(_map_ahead(read_chunk, chunks)):
+        names = [name for name, _ in chunks[number]]
+        faults += _list_faults(names, found.values(), first=number * _IMAGES_AT_ONCE)
         if not faults:
-            yield [name for name, _ in chunk], {form: np.stack(found) for form, (found, _) in arrays.items()}
+            yield names, {form: np.stack(cast("list[Pixels]", arrays)) for form, arrays in found.items()}
     if faults:
         raise InvalidError("Some images cannot be read.", code="unreadable_image", faults=faults)
 
 
-def _read(
-    form: Form, images: Iterable[tuple[str, bytes]], max_pixels: int, *, first: int, read: ReadImage
-) -> tuple[list[npt.NDArray[np.uint8]], list[Fault]]:
-    """Return the images that can be read, and a fault for each that cannot."""
-    arrays, faults = [], []
-    for index, (filename, data) in enumerate(images, start=first):
-        try:
-            arrays.append(read(data, image_size=form.image_size, color_mode=form.color_mode, max_pixels=max_pixels))
-        except InvalidError as error:
-            faults.append(Fault(f"/image/{index}", f"{filename}: {error.detail}"))
-    return arrays, faults
+def _map_ahead(make: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
+    """Yield what is made of each, the next one in another thread while the last is looked at."""
+    if len(given) < 2:
+        yield from map(make, given)
+        return
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as thread:
+        coming = thread.submit(copy_context().run, make, given[0])
+        for following in given[1:]:
+            made, coming = coming.result(), thread.submit(copy_context().run, make, following)
+            yield made
+        yield coming.result()
+
+
+def _list_faults(
+    filenames: Sequence[str], found: Iterable[Sequence[Pixels | InvalidError]], *, first: int
+) -> Iterator[Fault]:
+    """Yield a fault for each image that cannot be read in one of the forms."""
+    for index, (filename, *forms) in enumerate(zip(filenames, *found, strict=True), start=first):
+        if error := next((one for one in forms if isinstance(one, InvalidError)), None):
+            yield Fault(f"/image/{index}", f"{filename}: {error.detail}")
 
 
 def _name(

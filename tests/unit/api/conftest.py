@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from reading import read_arrays
 
 from api.app import create_app
 from api.models import Models
@@ -17,7 +18,6 @@ from api.ports import Ports
 from api.queue import Outbox
 from api.readiness import Probes
 from api.streams import Streams
-from core.datasets.images import read_array
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, EpochRow, Row
 from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manifest
@@ -62,7 +62,7 @@ class InProcess:
     """Decodes where it is asked to."""
 
     def reader(self):
-        return read_array
+        return read_arrays
 
 
 class Platform:

@@ -1,4 +1,3 @@
-import contextlib
 import gc
 import io
 import os
@@ -15,6 +14,7 @@ import pytest
 import structlog
 from command_lines import children_with
 from PIL import Image
+from reading import read_arrays, read_one
 
 from core.datasets.images import read_array
 from core.errors import InvalidError, UnavailableError
@@ -69,14 +69,14 @@ def test_pixels_are_those_of_the_training_to_the_bit(color_mode, make_decoders):
     wanted = WANTED | {"color_mode": color_mode}
     for size, kind in (((28, 28), "PNG"), ((300, 200, 3), "JPEG"), ((90, 90, 4), "WEBP"), ((5, 9, 3), "TIFF")):
         data = encode(draw.integers(0, 256, size, np.uint8), kind)
-        np.testing.assert_array_equal(read(data, **wanted), read_array(data, **wanted))
+        np.testing.assert_array_equal(read_one(read, data, **wanted), read_array(data, **wanted))
 
 
 def test_refusals_are_those_of_the_reader_and_cost_no_process(make_decoders):
     read = make_decoders().reader()
     for data, code in ((b"no image", "unreadable_image"), (encode(np.zeros((400, 400), np.uint8)), "image_too_large")):
         with pytest.raises(InvalidError) as there:
-            read(data, **WANTED)
+            read_one(read, data, **WANTED)
         with pytest.raises(InvalidError) as here:
             read_array(data, **WANTED)
         assert (there.value.code, there.value.detail) == (here.value.code, here.value.detail)
@@ -90,8 +90,7 @@ def test_a_refused_image_is_not_kept(make_decoders):
     held = sys.getrefcount(data)
     gc.disable()
     try:
-        with contextlib.suppress(InvalidError):
-            read(data, **WANTED)
+        list(read([data], **WANTED))
         assert sys.getrefcount(data) == held
     finally:
         gc.enable()
@@ -100,7 +99,7 @@ def test_a_refused_image_is_not_kept(make_decoders):
 def test_a_process_is_kept_for_the_next_image(make_decoders):
     decoders, data = make_decoders(processes=3), encode(np.zeros((28, 28), np.uint8))
     for _ in range(3):
-        decoders.reader()(data, **WANTED)
+        read_one(decoders.reader(), data, **WANTED)
     assert len(children()) == 1
 
 
@@ -111,17 +110,17 @@ def test_one_can_be_started_ahead(make_decoders):
     while not decoders._idle and time.monotonic() < deadline:
         time.sleep(0.01)
     (child,) = children()
-    decoders.reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED)
+    read_one(decoders.reader(), encode(np.zeros((28, 28), np.uint8)), **WANTED)
     assert [one.pid for one in children()] == [child.pid]
 
 
 def test_a_process_that_died_while_it_was_idle_costs_nobody_an_image(make_decoders):
     read, data = make_decoders().reader(), encode(np.zeros((28, 28), np.uint8))
-    read(data, **WANTED)
+    read_one(read, data, **WANTED)
     for child in children():
         child.send_signal(signal.SIGKILL)
         child.wait(5)
-    assert read(data, **WANTED).shape == (28, 28, 3)
+    assert read_one(read, data, **WANTED).shape == (28, 28, 3)
 
 
 def test_an_image_that_ends_its_decoder_is_refused_and_the_next_is_read(make_decoders):
@@ -132,9 +131,9 @@ def test_an_image_that_ends_its_decoder_is_refused_and_the_next_is_read(make_dec
         code = "import os\nos.write(0, b'\\2\\0\\0\\0\\2{}')\nos.read(0, 9)\nos.abort()"
         patch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options))
         with pytest.raises(InvalidError, match="ends the decoder") as caught:
-            decoders.reader()(b"x", **WANTED)
+            read_one(decoders.reader(), b"x", **WANTED)
     assert caught.value.code == "unreadable_image"
-    assert decoders.reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED).shape == (28, 28, 3)
+    assert read_one(decoders.reader(), encode(np.zeros((28, 28), np.uint8)), **WANTED).shape == (28, 28, 3)
 
 
 def test_images_that_take_too_long_are_refused_and_their_decoder_is_ended(make_decoders, stand_in):
@@ -142,7 +141,7 @@ def test_images_that_take_too_long_are_refused_and_their_decoder_is_ended(make_d
     decoders = make_decoders(timeout_seconds=1.5)
     begun = time.monotonic()
     with pytest.raises(InvalidError, match=r"more than 1\.5 seconds") as caught:
-        decoders.reader()(bytes(2**21), **WANTED)
+        read_one(decoders.reader(), bytes(2**21), **WANTED)
     assert caught.value.code == "decoding_too_long"
     assert time.monotonic() - begun < 10
     assert decoders._idle == []
@@ -154,7 +153,7 @@ def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
     read, seen = make_decoders(timeout_seconds=1.5).reader(), []
     for _ in range(20):
         with pytest.raises(InvalidError) as caught:
-            read(b"x", **WANTED)
+            read_one(read, b"x", **WANTED)
         seen.append(caught.value.code)
     assert seen[0] == "unreadable_image"
     assert seen[-1] == "decoding_too_long"
@@ -165,7 +164,7 @@ def test_once_the_time_is_over_no_process_is_started_to_say_so(make_decoders, mo
     time.sleep(0.02)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process is started"))
     with pytest.raises(InvalidError) as caught:
-        read(b"x", **WANTED)
+        read_one(read, b"x", **WANTED)
     assert caught.value.code == "decoding_too_long"
 
 
@@ -175,14 +174,14 @@ def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders
 
     def hold_the_only_one():
         with pytest.raises(InvalidError):
-            decoders.reader()(b"x", **WANTED)
+            read_one(decoders.reader(), b"x", **WANTED)
 
     first = threading.Thread(target=hold_the_only_one)
     first.start()
     time.sleep(0.3)
     decoders._timeout_seconds = 0.2
     with pytest.raises(UnavailableError) as caught:
-        decoders.reader()(b"x", **WANTED)
+        read_one(decoders.reader(), b"x", **WANTED)
     assert caught.value.code == "decoders_busy"
     first.join()
 
@@ -203,7 +202,54 @@ def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders
 def test_a_decoder_that_speaks_out_of_turn_is_not_believed(answer, make_decoders, stand_in):
     stand_in(f"os.read(0, 65536)\nos.write(0, {answer})")
     with pytest.raises(InvalidError, match="ends the decoder"):
-        make_decoders().reader()(b"x", **WANTED)
+        read_one(make_decoders().reader(), b"x", **WANTED)
+
+
+def test_images_that_are_sent_together_are_answered_in_order(make_decoders):
+    draw, read = np.random.default_rng(2), make_decoders().reader()
+    files = [encode(draw.integers(0, 256, (28, 28, 3), np.uint8)) for _ in range(100)]
+    files[40] = b"no image"
+    files[41] = encode(draw.integers(0, 256, (500, 180, 3), np.uint8))  # more than the others of its group together
+    found, expected = list(read(files, **WANTED)), list(read_arrays(files, **WANTED))
+    assert [index for index, one in enumerate(found) if isinstance(one, InvalidError)] == [40]
+    assert found[40].detail == expected[40].detail
+    for one, other in zip(found[:40] + found[41:], expected[:40] + expected[41:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("image_size", [1, 28, 224, 512])
+def test_no_side_waits_for_the_other_whatever_the_answers_size(make_decoders, image_size):
+    files = [encode(np.full((9, 9), 3 * number, np.uint8)) for number in range(70)]
+    found = list(make_decoders().reader()(files, **WANTED | {"image_size": image_size}))
+    assert [(one.shape, int(one.max())) for one in found] == [
+        ((image_size, image_size, 3), 3 * number) for number in range(70)
+    ]
+
+
+FATAL_OR_NOT = """
+import struct
+while head := os.read(0, 23):
+    files, size, channels = struct.unpack(">HIB", head[:7])
+    for _ in range(files):
+        if os.read(0, *struct.unpack(">I", os.read(0, 4))) == b"fatal":
+            os.abort()
+        os.write(0, struct.pack(">BI", 0, size * size * channels) + bytes(size * size * channels))
+"""
+
+
+def test_only_the_image_that_ends_the_decoder_is_refused(make_decoders, stand_in):
+    stand_in(FATAL_OR_NOT)
+    files = [b"good", b"fatal", b"good", b"good", b"fatal", b"fatal", b"good"]
+    found = list(make_decoders().reader()(files, **WANTED))
+    refused = [index for index, one in enumerate(found) if isinstance(one, InvalidError)]
+    assert refused == [1, 4, 5]
+    assert all("ends the decoder" in found[index].detail for index in refused)
+
+
+def test_images_after_one_that_takes_too_long_are_too_late(make_decoders, stand_in):
+    stand_in(FATAL_OR_NOT.replace("os.abort()", "time.sleep(60)"))
+    found = list(make_decoders(timeout_seconds=1.5).reader()([b"good", b"fatal", b"good"], **WANTED))
+    assert [getattr(one, "code", None) for one in found] == [None, "decoding_too_long", "decoding_too_long"]
 
 
 def test_a_machine_that_can_start_none_is_not_the_images_fault(make_decoders, monkeypatch):
@@ -212,7 +258,7 @@ def test_a_machine_that_can_start_none_is_not_the_images_fault(make_decoders, mo
 
     monkeypatch.setattr(subprocess, "Popen", fail)
     with pytest.raises(UnavailableError) as caught:
-        make_decoders().reader()(b"x", **WANTED)
+        read_one(make_decoders().reader(), b"x", **WANTED)
     assert caught.value.code == "decoder_unavailable"
 
 
@@ -221,7 +267,7 @@ def test_a_decoder_that_does_not_start_says_why_in_the_log(make_decoders, monkey
     code = "raise SystemExit('no library of that name')"
     monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options))
     with structlog.testing.capture_logs() as lines, pytest.raises(UnavailableError):
-        make_decoders().reader()(b"x", **WANTED)
+        read_one(make_decoders().reader(), b"x", **WANTED)
     assert "no library of that name" in lines[-1]["stderr"]
 
 
@@ -244,7 +290,7 @@ def test_an_image_writes_no_line_into_the_log_of_whoever_has_it_decoded(make_dec
         read = make_decoders().reader()
         for data in (bytes.fromhex(lines[0] + lines[1]), bytes.fromhex(lines[2] + lines[3])):
             with pytest.raises(InvalidError, match="cannot be read: it is"):
-                read(data, **WANTED)
+                read_one(read, data, **WANTED)
         os.write(log, b"end")
     finally:
         os.dup2(usual, 2)
@@ -259,7 +305,7 @@ def test_requests_of_many_threads_share_the_processes(make_decoders):
     found = {}
 
     def read(number):
-        found[number] = decoders.reader()(files[number], **WANTED)
+        found[number] = read_one(decoders.reader(), files[number], **WANTED)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -274,7 +320,7 @@ def test_requests_of_many_threads_share_the_processes(make_decoders):
 
 def test_a_decoder_holds_no_secret_and_little_else(make_decoders, monkeypatch):
     monkeypatch.setenv("LENET_API_KEY", "secret-of-the-platform")
-    make_decoders().reader()(encode(np.zeros((28, 28), np.uint8)), **WANTED)
+    read_one(make_decoders().reader(), encode(np.zeros((28, 28), np.uint8)), **WANTED)
     (child,) = children()
     assert not any("secret" in text for text in child.environ().values())
     limits = Path(f"/proc/{child.pid}/limits").read_text()
@@ -287,15 +333,11 @@ def test_a_decoder_holds_no_secret_and_little_else(make_decoders, monkeypatch):
 
 
 _PARENT = """
-import sys, time
+import time
 from core.inference.decoders import ImageDecoders
 decoders = ImageDecoders(processes=1, memory_bytes=2**30, timeout_seconds=30)
-try:
-    decoders.reader()(b"x", image_size=8, color_mode="rgb", max_pixels=100)
-except ValueError:
-    pass
-except Exception as error:
-    print(type(error).__name__, flush=True)
+(found,) = decoders.reader()([b"x"], image_size=8, color_mode="rgb", max_pixels=100)
+print(type(found).__name__, flush=True)
 time.sleep(60)
 """
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from PIL import Image
+from reading import read_arrays
 
-from core.datasets.images import read_array
 from core.datasets.packs import Pack
 from core.domain.architectures import ARCHITECTURES, layers
 from core.domain.exports import ModelMetadata
@@ -161,7 +161,9 @@ def test_predictions_on_image_files_equal_the_trainers_own(run, read_weights, ma
     expected = torch.from_numpy(answers(net, pixels)).softmax(dim=1).numpy()
 
     sent = [(f"{index}.png", encode(image)) for index, image in enumerate(pixels)]
-    predictions = predict_images(Predictor.open(files["model.onnx"]), sent, top_k=3, max_pixels=10_000, read=read_array)
+    predictions = predict_images(
+        Predictor.open(files["model.onnx"]), sent, top_k=3, max_pixels=10_000, read=read_arrays
+    )
     assert [prediction.filename for prediction in predictions] == [name for name, _ in sent]
     for prediction, row in zip(predictions, expected, strict=True):
         shares = {ranked.class_name: ranked.probability for ranked in prediction.top}
