@@ -16,6 +16,8 @@ _LONGEST_HEADERS_BYTES = 2**14
 # Room for a large piece is asked of the system anew each time, which takes longer than a small form needs.
 _SMALL_BYTES = 2**15
 _BEHIND_BOUNDARY = re.compile(rb"--|[ \t]{0,64}\r\n")
+# What nearly all clients write, which leaves nothing to unquote; the general reader takes most of a small part's time.
+_PLAIN_DISPOSITION = re.compile(rb' form-data; name="([^"\\%\r\n]*)"(?:; filename="([^"\\%\r\n]*)")?')
 _UNCLEAR = re.compile(rb"(-|[ \t]{0,64}\r?)\Z")
 
 
@@ -154,9 +156,16 @@ def _parse_names(headers: bytes) -> tuple[str, str]:
             raise _broken()
         found[name.strip().lower()] = value
     try:
-        _, options = parse_options_header(found[b"content-disposition"].decode())
+        return _parse_disposition(found[b"content-disposition"])
     except (KeyError, UnicodeDecodeError) as error:
         raise _broken() from error
+
+
+def _parse_disposition(value: bytes) -> tuple[str, str]:
+    if plain := _PLAIN_DISPOSITION.fullmatch(value):
+        name, filename = plain.groups(b"")
+        return name.decode(), filename.decode()
+    _, options = parse_options_header(value.decode())
     return options.get("name", ""), options.get("filename", "")
 
 

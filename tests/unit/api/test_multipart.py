@@ -1,6 +1,9 @@
 import io
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from werkzeug.http import parse_options_header
 
 from api.bodies import CHUNK_BYTES
 from api.multipart import Form, OnlyFile
@@ -105,3 +108,16 @@ def test_a_part_is_read_in_one_go_from_wherever_it_is_at():
     assert part.read(10) == content[:10]
     assert part.readall() == content[10:]
     assert part.readall() == b""
+
+
+NAME = st.text(st.characters(codec="utf-8"), max_size=12) | st.text("a;=\"\\%'* ,\t\x00\xe9", max_size=8)
+
+
+@given(NAME, st.none() | NAME)
+def test_names_are_those_that_the_general_reader_finds(name, filename):
+    value = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+    head = f"--b\r\nContent-Disposition: {value}\r\n\r\n".encode()
+    assume("\r\n" not in value)
+    _, options = parse_options_header(f" {value}")
+    (part,) = make_form(head + b"PK" + TAIL).read_parts()
+    assert (part.name, part.filename) == (options.get("name", ""), options.get("filename", ""))
