@@ -61,6 +61,15 @@ class ImpatientConnection(Connection[TupleRow]):
     patience_seconds = 30.0
     gate: Gate
 
+    def is_over(self) -> bool:
+        """Return whether the server has ended the session, as far as has come here: it is not asked."""
+        try:
+            for _ in range(2):  # The last words are read before the end is.
+                self.pgconn.consume_input()
+        except OperationalError:
+            return True
+        return False
+
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> RV:
         """Wait for an answer; see psycopg's ``Connection.wait``."""
         if timeout is not None:

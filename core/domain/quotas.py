@@ -36,6 +36,11 @@ class Limits:
     def __getitem__(self, quota: Quota) -> int:
         return int(getattr(self, quota))
 
+    @property
+    def hold_jobs_back(self) -> bool:
+        """Whether they can make waiting jobs wait on."""
+        return min(self.running_jobs, self.device_seconds_per_day) < UNLIMITED
+
     def but(self, own: Mapping[Quota, int | None]) -> "Limits":
         """Return the limits with those of ``own`` that are set in the place of these."""
         return replace(self, **{quota: limit for quota, limit in own.items() if limit is not None})

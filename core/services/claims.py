@@ -89,9 +89,12 @@ def claim_job(
     left to others. Those of tenants who run as many jobs as they may wait; ``limits`` are those of a tenant that has
     none of its own.
     """
-    held = list_held(session, limits, claiming=True)
-    now, gpu_is_free = read_moment(session)
-    wanted = _wants(device, engines, gpu_is_free=gpu_is_free)
+    held: list[str] = []
+    moment = read_moment(session)
+    if moment.own_holds_are_set or limits.hold_jobs_back:
+        held = list_held(session, limits, claiming=True)
+        moment = read_moment(session)  # Other claims may have been waited for meanwhile.
+    now, wanted = moment.now, _wants(device, engines, gpu_is_free=moment.gpu_is_free)
     until = now + timedelta(seconds=lease_seconds)
     row = take_next(session, wanted, held=held, worker=worker, device=device, now=now, until=until)
     if row is None:

@@ -7,7 +7,7 @@ tenant's waiting jobs back instead; whoever has used up a day's seconds may subm
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Select, bindparam, func, or_, select
+from sqlalchemy import Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -88,8 +88,7 @@ def list_held(session: Session, defaults: Limits, *, claiming: bool = False) -> 
     at once would both find room.
     """
     own = {tenant_id: dict(zip(_HOLDS, limits, strict=True)) for tenant_id, *limits in session.execute(_OWN_HOLDS)}
-    usual = (defaults.running_jobs, defaults.device_seconds_per_day)
-    if not own and min(usual) >= UNLIMITED:
+    if not own and not defaults.hold_jobs_back:
         return []
     if claiming and session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_CLAIMS_LOCK)))
@@ -119,9 +118,10 @@ _HELD = (
     .where(TenantRow.id == bindparam("tenant"))
     .with_for_update(of=TenantRow, key_share=True)
 )
-_OWN_HOLDS = select(QuotaRow.tenant_id, QuotaRow.running_jobs, QuotaRow.device_seconds_per_day).where(
-    or_(QuotaRow.running_jobs.is_not(None), QuotaRow.device_seconds_per_day.is_not(None))
-)
+_HAS_OWN_HOLDS = or_(QuotaRow.running_jobs.is_not(None), QuotaRow.device_seconds_per_day.is_not(None))
+_OWN_HOLDS = select(QuotaRow.tenant_id, QuotaRow.running_jobs, QuotaRow.device_seconds_per_day).where(_HAS_OWN_HOLDS)
+OWN_HOLDS_ARE_SET = exists().where(_HAS_OWN_HOLDS)
+"""Whether any tenant has quotas of its own that hold its jobs back: a column, for a claim asks it with other things."""
 
 
 def _hold(session: Session, tenant_id: str) -> dict[Quota, int | None]:

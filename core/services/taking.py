@@ -7,7 +7,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Date, Row, Select, String, Update, bindparam, func, insert, literal, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Date,
+    Integer,
+    Row,
+    Select,
+    String,
+    Update,
+    all_,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from core.db.rows import DeviceUseRow, JobAttemptRow, JobRow, JobTransitionRow, TenantRow, UTCDateTime
@@ -17,11 +35,12 @@ from core.services.transitions import record_transition
 
 check_transition(JobStatus.QUEUED, JobStatus.RUNNING)  # The only change of a status that is not made elsewhere.
 
-_WAITS = (
-    JobRow.status == JobStatus.QUEUED,
-    JobRow.queue.in_(bindparam("wanted", expanding=True)),
-    JobRow.tenant_id.not_in(bindparam("held", expanding=True)),
-)
+# What never changes stands in the statement itself, not among its values: PostgreSQL would else plan it anew for each
+# claim, which takes longer than the claim.
+_QUEUED: ColumnElement[str] = literal_column(f"'{JobStatus.QUEUED}'", String)
+_RUNNING: ColumnElement[str] = literal_column(f"'{JobStatus.RUNNING}'", String)
+_REASON = "claimed"
+_ONE: ColumnElement[int] = literal_column("1", Integer)
 _BY_RANK = (JobRow.priority.desc(), JobRow.id)
 _NOW = bindparam("now", type_=UTCDateTime())
 _WORKER, _DEVICE = bindparam("by_worker", type_=String), bindparam("on_device", type_=String)
@@ -29,7 +48,6 @@ _TODAY = bindparam("today", type_=Date())
 # Of tenants who run as many jobs, the one whose last one ended longest ago comes first: nobody can be kept waiting by
 # somebody else's many jobs, of whatever priority.
 _LONGEST_AGO = DeviceUseRow.last_ended_at.nulls_first()
-_REASON = "claimed"
 _TAKEN = ("id", "tenant_id", "dataset_id", "attempt", "config", "from_job", "warm_start", "request_id")
 
 
@@ -38,9 +56,14 @@ def _next_in_turn() -> Select[str]:
 
     A job that another worker is taking at this moment is passed over.
     """
-    own = (JobRow.tenant_id == TenantRow.id, *_WAITS)
-    first = select(JobRow.id, JobRow.priority).where(*own).order_by(*_BY_RANK).limit(1).lateral("first")
-    running = select(func.count()).where(JobRow.tenant_id == TenantRow.id, JobRow.status == JobStatus.RUNNING)
+    waits = (
+        JobRow.status == _QUEUED,
+        JobRow.queue == any_(bindparam("wanted", type_=ARRAY(String))),
+        JobRow.tenant_id != all_(bindparam("held", type_=ARRAY(String))),
+    )
+    own = (JobRow.tenant_id == TenantRow.id, *waits)
+    first = select(JobRow.id, JobRow.priority).where(*own).order_by(*_BY_RANK).limit(_ONE).lateral("first")
+    running = select(func.count()).where(JobRow.tenant_id == TenantRow.id, JobRow.status == _RUNNING)
     turn = (
         select(TenantRow.id)
         .join(first, true())
@@ -50,20 +73,25 @@ def _next_in_turn() -> Select[str]:
     )
     chosen = (
         select(JobRow.id)
-        .where(JobRow.tenant_id == turn.c.id, *_WAITS)
+        .where(JobRow.tenant_id == turn.c.id, *waits)
         .order_by(*_BY_RANK)
-        .limit(1)
+        .limit(_ONE)
         .with_for_update(of=JobRow, skip_locked=True)
         .lateral("chosen")
     )
-    return select(chosen.c.id).select_from(turn.join(chosen, true())).limit(1)
+    return select(chosen.c.id).select_from(turn.join(chosen, true())).limit(_ONE)
 
 
 def _next_of_all() -> Select[str]:
     """Return the choice for SQLite, where one worker at a time chooses."""
+    waits = (
+        JobRow.status == _QUEUED,
+        JobRow.queue.in_(bindparam("wanted", expanding=True)),
+        JobRow.tenant_id.not_in(bindparam("held", expanding=True)),
+    )
     running = (
         select(JobRow.tenant_id, func.count().label("jobs"))
-        .where(JobRow.status == JobStatus.RUNNING)
+        .where(JobRow.status == _RUNNING)
         .group_by(JobRow.tenant_id)
         .subquery()
     )
@@ -71,20 +99,25 @@ def _next_of_all() -> Select[str]:
         select(JobRow.id)
         .outerjoin(running, running.c.tenant_id == JobRow.tenant_id)
         .outerjoin(DeviceUseRow, (DeviceUseRow.tenant_id == JobRow.tenant_id) & (DeviceUseRow.day == _TODAY))
-        .where(*_WAITS)
+        .where(*waits)
         .order_by(func.coalesce(running.c.jobs, 0), _LONGEST_AGO, *_BY_RANK)
-        .limit(1)
+        .limit(_ONE)
     )
 
 
 def _take(chosen: Select[str]) -> Update:
+    """Return what moves the chosen job.
+
+    That it still waits is not asked again, or PostgreSQL might look through all that wait: its choice holds the row,
+    and has seen it as it is now; on SQLite nobody else can write.
+    """
     jobs = JobRow.__table__
     return (
         update(JobRow)
-        .where(JobRow.id == chosen.scalar_subquery(), JobRow.status == JobStatus.QUEUED)
+        .where(JobRow.id == chosen.scalar_subquery())
         .values(
-            status=JobStatus.RUNNING,
-            attempt=JobRow.attempt + 1,
+            status=_RUNNING,
+            attempt=JobRow.attempt + _ONE,
             worker=_WORKER,
             device=_DEVICE,
             lease_expires_at=bindparam("until", type_=UTCDateTime()),
@@ -101,7 +134,7 @@ def _take_and_record() -> Select[Any]:
     taken = _take(_next_in_turn()).cte("taken")
     own: dict[str, Any] = {"job_id": taken.c.id, "attempt": taken.c.attempt}
     attempt: dict[str, Any] = {**own, "worker": _WORKER, "device": _DEVICE, "started_at": _NOW}
-    change = {"before": literal(JobStatus.QUEUED), "after": literal(JobStatus.RUNNING), "reason": literal(_REASON)}
+    change = {"before": _QUEUED, "after": _RUNNING, "reason": literal_column(f"'{_REASON}'", String)}
     transition: dict[str, Any] = {**own, **change, "at": _NOW, "actor": _WORKER}
     attempts = insert(JobAttemptRow).from_select(list(attempt), select(*attempt.values()))
     transitions = insert(JobTransitionRow).from_select(list(transition), select(*transition.values()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import and_, delete, literal, select
 from sqlalchemy.orm import Session
@@ -11,15 +12,26 @@ from core.db.rows import DatasetRow, EvaluationRow, JobRow, WorkerRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.placement import choose_queue, list_queues, name_need
 from core.domain.tasks import Queue
+from core.services.quotas import OWN_HOLDS_ARE_SET
 
 # A worker reports every few seconds; one that has been silent for this long is not counted on.
 ALIVE_SECONDS = 30.0
 FORGOTTEN_SECONDS = 24 * 3600.0
 _TRAINS_ON_GPU = and_(WorkerRow.role == "train", WorkerRow.device == "cuda")
 # One row at least, the workers' columns empty where there is none.
-_MOMENT = select(database_now().label("now"), WorkerRow.slots, WorkerRow.busy, WorkerRow.heartbeat_at).select_from(
-    select(literal(1)).subquery().outerjoin(WorkerRow, _TRAINS_ON_GPU)
-)
+_MOMENT = select(
+    database_now().label("now"),
+    OWN_HOLDS_ARE_SET.label("own_holds_are_set"),
+    *(WorkerRow.slots, WorkerRow.busy, WorkerRow.heartbeat_at),
+).select_from(select(literal(1)).subquery().outerjoin(WorkerRow, _TRAINS_ON_GPU))
+
+
+class Moment(NamedTuple):
+    """What a claim must know first: the database's time, and what decides which jobs it may take now."""
+
+    now: datetime
+    gpu_is_free: bool
+    own_holds_are_set: bool
 
 
 def report(
@@ -98,13 +110,14 @@ def explain_wait(session: Session, wanted: str) -> str | None:
     return f"No worker that is alive can train it: it needs {name_need(wanted)}."
 
 
-def read_moment(session: Session) -> tuple[datetime, bool]:
-    """Return the database's time and whether a GPU could take a job now, so that a processor leaves it to it.
+def read_moment(session: Session) -> Moment:
+    """Return the database's time, whether a GPU could take a job now, and whether any tenant's own quotas hold jobs.
 
-    Every claim asks both; one question costs half of two.
+    Every claim asks all three; one question costs a third.
     """
     rows = session.connection().execute(_MOMENT).all()
     now: datetime = rows[0].now
     oldest = now - timedelta(seconds=ALIVE_SECONDS)
     live = (row for row in rows if row.heartbeat_at is not None and row.heartbeat_at >= oldest)
-    return now, any(len(row.busy) < row.slots for row in live)
+    gpu_is_free = any(len(row.busy) < row.slots for row in live)
+    return Moment(now, gpu_is_free, rows[0].own_holds_are_set)

@@ -2,6 +2,7 @@
 
 import time
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -62,6 +63,27 @@ def test_a_server_that_does_not_even_end_a_statement_is_given_up_and_let_be(post
     with transaction(open_sessions(engine)) as session:
         assert session.scalar(text("SELECT 1")) == 1
     engine.dispose()
+
+
+def test_sessions_that_the_server_has_ended_fail_nobody(postgres_url, sessions):
+    with transaction(sessions) as one, transaction(sessions) as other:
+        ended = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, other)]
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as link:
+        assert all(link.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,) for pid in ended)
+    for _ in range(2):
+        with transaction(sessions) as session:
+            assert session.scalar(text("SELECT pg_backend_pid()")) not in ended
+
+
+def test_a_session_that_goes_on_is_used_again_though_the_server_has_said_something(postgres_url, sessions):
+    """As a server does that reads its settings anew."""
+    with transaction(sessions) as session:
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+        session.execute(text("LISTEN news"))
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as link:
+        link.execute("NOTIFY news")
+    with transaction(sessions) as session:
+        assert session.scalar(text("SELECT pg_backend_pid()")) == pid
 
 
 def test_a_database_without_tables_is_not_there_yet(sessions):

@@ -1,9 +1,11 @@
 """What claims do while another worker's is not over yet: PostgreSQL alone lets two go on at once."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
@@ -98,3 +100,33 @@ def test_a_job_that_is_cancelled_at_that_moment_is_passed_over(sessions: Session
             session, "job_1", before=JobStatus.QUEUED, after=JobStatus.CANCELLED, actor="key", reason="cancelled"
         )
         assert _claim(sessions) == "job_2"
+
+
+def test_claims_and_cancellations_at_once_never_have_the_same_job(sessions: Sessions) -> None:
+    job_ids = [f"job_{number:03}" for number in range(200)]
+    _queue(sessions, "zoo", *job_ids)
+
+    def cancel(job_id: str) -> bool:
+        with transaction(sessions) as session:
+            change = {"before": JobStatus.QUEUED, "after": JobStatus.CANCELLED, "actor": "key", "reason": "cancelled"}
+            return change_status(session, job_id, **change) is not None
+
+    with ThreadPoolExecutor(3) as pool:
+        claimed = [pool.submit(lambda: list(iter(lambda: _claim(sessions), None))) for _ in range(2)]
+        cancelled = {job_id for job_id in job_ids if cancel(job_id)}
+        taken = [job_id for one in claimed for job_id in one.result()]
+    assert sorted([*taken, *cancelled]) == job_ids
+
+
+def test_a_claim_asks_two_things_of_the_database_and_has_each_planned_once(sessions: Sessions) -> None:
+    _queue(sessions, "zoo", *(f"job_{number:02}" for number in range(20)))
+    asked: list[str] = []
+    event.listen(sessions.kw["bind"], "before_cursor_execute", lambda *told: asked.append(told[2]))
+    for _ in range(20):
+        assert _claim(sessions)
+    assert len(asked) == 2 * 20
+    with transaction(sessions) as session:
+        kept = "SELECT generic_plans FROM pg_prepared_statements WHERE statement ~ '^WITH taken|own_holds_are_set'"
+        plans = session.scalars(text(kept)).all()
+    assert len(plans) == 2
+    assert min(plans) > 0
