@@ -1,5 +1,6 @@
 """Jobs: trainings, and what they leave."""
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -8,7 +9,7 @@ from client.answers import PAGE_ITEMS, follow, parse, parse_items, poll, to_segm
 from client.errors import DamagedDownloadError, JobCancelledError, JobFailedError
 from client.files import replacing
 from client.predicting import draw, look, predict
-from client.reproduction import reproduce
+from client.reproduction import WEIGHTS, Trained, compare, repeat
 from client.transport import Call, OnProgress, Transport
 from client.types import (
     Artifact,
@@ -218,8 +219,21 @@ class Jobs:
         return self._transport.fetch_bytes(Call("GET", f"/jobs/{to_segment(job_id)}/plots/{to_segment(name)}.png"))
 
     def reproduce(self, job_id: str, *, on_update: Callable[[Job], None] | None = None) -> Reproduction:
-        """Train a job again and compare the weights to the bit; see `client.reproduction.reproduce`."""
-        return reproduce(self, job_id, on_update=on_update)
+        """Train a job that succeeded again, on the same dataset by the same whole config, and compare the weights.
+
+        Args:
+            job_id: The job to repeat.
+            on_update: Called with the new job first, and each time that it has changed.
+
+        Raises:
+            InputError: It was stopped by hand, so that its config alone does not say when it ended; or it is older than
+                provenance.
+            ConflictError: It has not succeeded.
+            JobFailedError, JobCancelledError: The new job came to nothing.
+        """
+        again = self.submit(**repeat(self.get(job_id), self.report(job_id)))
+        self.wait(again.id, on_update=on_update)
+        return compare(self._find_trained(job_id), self._find_trained(again.id))
 
     def predict(self, job_id: str, paths: Sequence[str | Path], *, top_k: int | None = None) -> Sequence[Prediction]:
         """Return what the job's model takes each image for, in the order given; ``top_k`` classes of each.
@@ -249,6 +263,19 @@ class Jobs:
     def draw_saliency(self, job_id: str, path: str | Path, *, class_name: str | None = None) -> bytes:
         """Return the same as a PNG."""
         return draw(self._transport, self._path(job_id), "saliency", path, params={"class": class_name})
+
+    def _find_trained(self, job_id: str) -> Trained:
+        digests = {artifact.name: artifact.sha256 for artifact in self.artifacts(job_id)}
+        causes = dict(self.report(job_id).provenance)
+        exact = [attempt.exact_resume for attempt in self.attempts(job_id)]
+        if exact[-1:] not in ([], [None]):
+            causes["exact_resume"] = str(exact[-1]).lower()
+        return Trained(job_id, digests.get(WEIGHTS), causes, lambda: self._receive_whole(job_id, WEIGHTS))
+
+    def _receive_whole(self, job_id: str, name: str) -> bytes:
+        file = io.BytesIO()
+        self.receive(job_id, name, file)
+        return file.getvalue()
 
     @staticmethod
     def _path(job_id: str) -> str:

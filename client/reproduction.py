@@ -1,91 +1,81 @@
 """Training a job again, and saying whether the same weights came of it."""
 
-import io
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from client.errors import DamagedDownloadError, InputError
-from client.types import Job, Reproduction
-
-if TYPE_CHECKING:
-    from client.jobs import Jobs
+from client.types import Job, Report, Reproduction
 
 WEIGHTS = "model.safetensors"
 _STOPPED = "stopped"
 _LENGTH_BYTES = 8
 
 
-def reproduce(jobs: "Jobs", job_id: str, *, on_update: Callable[[Job], None] | None = None) -> Reproduction:
-    """Train a job that succeeded again, on the same dataset by the same whole config, and compare the weights.
-
-    Args:
-        jobs: The platform's.
-        job_id: The job to repeat.
-        on_update: Called with the new job first, and each time that it has changed.
+def repeat(job: Job, report: Report) -> dict[str, Any]:
+    """Return what `client.jobs.Jobs.submit` is to be given to train a job again: its dataset and its whole config.
 
     Raises:
         InputError: It was stopped by hand, so that its config alone does not say when it ended; or it is older than
             provenance.
-        ConflictError: It has not succeeded.
-        JobFailedError, JobCancelledError: The new job came to nothing.
     """
-    first = jobs.get(job_id)
-    if first.stop_reason == _STOPPED:
-        raise InputError(f"{job_id} was stopped by hand: its config does not say when, so it cannot be repeated.")
-    made_of = jobs.report(job_id).provenance
-    if "config" not in made_of or first.dataset_id is None:
-        raise InputError(f"{job_id} does not say what it was made of: it is older than provenance.")
-    again = jobs.submit(
-        first.dataset_id,
-        json.loads(made_of["config"]),
-        name=f"{first.name or first.id}, again"[:255],
-        priority=first.priority,
-        tags=first.tags,
-        from_job=first.from_job if first.warm_start else None,
-        warm_start=first.warm_start,
-    )
-    jobs.wait(again.id, on_update=on_update)
-    return _compare(jobs, job_id, again.id)
+    if job.stop_reason == _STOPPED:
+        raise InputError(f"{job.id} was stopped by hand: its config does not say when, so it cannot be repeated.")
+    if "config" not in report.provenance or job.dataset_id is None:
+        raise InputError(f"{job.id} does not say what it was made of: it is older than provenance.")
+    return {
+        "dataset_id": job.dataset_id,
+        "config": json.loads(report.provenance["config"]),
+        "name": f"{job.name or job.id}, again"[:255],
+        "priority": job.priority,
+        "tags": job.tags,
+        "from_job": job.from_job if job.warm_start else None,
+        "warm_start": job.warm_start,
+    }
 
 
-def _compare(jobs: "Jobs", first: str, again: str) -> Reproduction:
-    hashes = [_digest(jobs, job_id) for job_id in (first, again)]
+@dataclass(frozen=True)
+class Trained:
+    """What a job left, as far as two are compared.
+
+    Attributes:
+        job_id: Which one.
+        sha256: Of the file of its weights; ``None`` where it left none.
+        causes: By name, what decides its weights: what it was made of, and whether it was resumed elsewhere.
+        fetch: Returns the bytes of that file.
+    """
+
+    job_id: str
+    sha256: str | None
+    causes: Mapping[str, str]
+    fetch: Callable[[], bytes]
+
+
+def compare(first: Trained, again: Trained) -> Reproduction:
+    """Say whether the same weights came of both, and what went into only one; the files are fetched if need be."""
     return Reproduction(
-        job_id=first,
-        again_id=again,
-        sha256=hashes[0],
-        again_sha256=hashes[1],
+        job_id=first.job_id,
+        again_id=again.job_id,
+        sha256=first.sha256,
+        again_sha256=again.sha256,
         # Equal files need no second look; unequal ones may differ in what they say of themselves alone.
-        equal_weights=hashes[0] == hashes[1] or _read(jobs, first) == _read(jobs, again),
-        differences=_differ(_list_causes(jobs, first), _list_causes(jobs, again)),
+        equal_weights=first.sha256 == again.sha256 or _read(first) == _read(again),
+        differences=_differ(first.causes, again.causes),
     )
 
 
-def _list_causes(jobs: "Jobs", job_id: str) -> dict[str, str]:
-    """Return by name what decides a job's weights: what it was made of, and whether it was resumed elsewhere."""
-    causes = dict(jobs.report(job_id).provenance)
-    exact = [attempt.exact_resume for attempt in jobs.attempts(job_id)]
-    return causes | ({} if exact[-1:] in ([], [None]) else {"exact_resume": str(exact[-1]).lower()})
-
-
-def _digest(jobs: "Jobs", job_id: str) -> str | None:
-    return {artifact.name: artifact.sha256 for artifact in jobs.artifacts(job_id)}.get(WEIGHTS)
-
-
-def _read(jobs: "Jobs", job_id: str) -> tuple[dict[str, Any], bytes]:
+def _read(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """Return the table of the weights and their bytes, without the file's metadata.
 
     The form is safetensors': the header's length in 8 bytes, the header as JSON, the numbers.
     """
-    stream = io.BytesIO()
-    jobs.receive(job_id, WEIGHTS, stream)
-    content = stream.getvalue()
+    content = trained.fetch()
     start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     try:
         table: dict[str, Any] = json.loads(content[_LENGTH_BYTES:start])
     except ValueError as error:
-        raise DamagedDownloadError(f"{WEIGHTS} of {job_id} cannot be read.") from error
+        raise DamagedDownloadError(f"{WEIGHTS} of {trained.job_id} cannot be read.") from error
     table.pop("__metadata__", None)
     return table, content[start:]
 

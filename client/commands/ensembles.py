@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands.session import AsJson, DatasetId, Limit, connect, show, show_list
+from client.commands.session import AsJson, DatasetId, Images, Limit, ModelOutput, TopK, connect, show, show_list
 
 if TYPE_CHECKING:
     from client.types import Ensemble
@@ -90,12 +90,8 @@ def show_ensemble(context: typer.Context, ensemble_id: EnsembleId, as_json: AsJs
 def predict(
     context: typer.Context,
     ensemble_id: EnsembleId,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or ZIPs of them.", show_default=False)
-    ],
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="How many classes to show of each image.", show_default=False)
-    ] = None,
+    images: Images,
+    top_k: TopK = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what the members take images for, and how far they agree."""
@@ -109,10 +105,7 @@ def predict(
 def download(
     context: typer.Context,
     ensemble_id: EnsembleId,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file or folder; without it, model.onnx here.", show_default=False),
-    ] = None,
+    output: ModelOutput = None,
 ) -> None:
     """Download an ensemble as one ONNX file that votes inside."""
     typer.echo(connect(context).ensembles.download(ensemble_id, output or Path("model.onnx")))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands.session import AsJson, Limit, connect, show, show_list
+from client.commands.session import AsJson, Images, Limit, ModelOutput, TopK, connect, show, show_list
 
 app = typer.Typer(help="Names for models, with versions and aliases.", no_args_is_help=True)
 
@@ -117,12 +117,8 @@ def history(
 def predict(
     context: typer.Context,
     reference: Reference,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or ZIPs of them.", show_default=False)
-    ],
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="How many classes to show of each image.", show_default=False)
-    ] = None,
+    images: Images,
+    top_k: TopK = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a version takes images for."""
@@ -136,10 +132,7 @@ def predict(
 def download(
     context: typer.Context,
     reference: Reference,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file or folder; without it, model.onnx here.", show_default=False),
-    ] = None,
+    output: ModelOutput = None,
 ) -> None:
     """Download the ONNX file of a version."""
     typer.echo(connect(context).models.download(reference, output or Path("model.onnx")))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands.session import AsJson, JobId, connect, show, show_list
+from client.commands.session import AsJson, Images, JobId, TopK, connect, show, show_list
 
 if TYPE_CHECKING:
     from client.sdk import Client
@@ -22,12 +22,8 @@ def report(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
 def predict(
     context: typer.Context,
     job_id: JobId,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or ZIPs of them.", show_default=False)
-    ],
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="How many classes to show of each image.", show_default=False)
-    ] = None,
+    images: Images,
+    top_k: TopK = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what the model of a job takes images for."""

@@ -1,6 +1,7 @@
 """What every command does: connect, and print an answer as a table or as JSON."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -18,6 +19,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what the platform an
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id (job_…).", show_default=False)]
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id (ds_…).", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many to show at most, newest first.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or ZIPs of them.", show_default=False)
+]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", min=1, help="How many classes to show of each image.", show_default=False)
+]
+ModelOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The file or folder; without it, model.onnx here.", show_default=False),
+]
 
 INTERRUPTED = 130
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import DatasetEntryRow, DatasetRow, JobRow, PackRow
-from core.domain.datasets import DatasetStatus, Outcome
+from core.domain.datasets import DatasetStatus, Manifest, Outcome
 from core.domain.jobs import ENDED
 from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import ConflictError, NotFoundError
@@ -81,6 +81,15 @@ def get_dataset(
     if row is None or row.tenant_id != tenant_id:
         raise NotFoundError("There is no such dataset.", code="dataset_not_found")
     return row
+
+
+def require_ready(dataset: DatasetRow) -> Manifest:
+    """Return what a dataset holds; raises `ConflictError`: ``dataset_rejected`` or ``dataset_not_ready``."""
+    if dataset.status == DatasetStatus.REJECTED:
+        raise ConflictError("The dataset was rejected; its error tells why.", code="dataset_rejected")
+    if dataset.status != DatasetStatus.READY:
+        raise ConflictError("The dataset is still being read; wait until it is ready.", code="dataset_not_ready")
+    return Manifest.model_validate(dataset.manifest)
 
 
 def list_datasets(session: Session, tenant_id: str, *, limit: int, cursor: str | None = None) -> Page[DatasetRow]:

@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import DatasetRow, EvaluationRow
-from core.domain.datasets import DatasetStatus, Manifest
 from core.domain.evaluations import EvaluationStatus, Part
 from core.domain.identifiers import new_id
-from core.errors import ConflictError, Fault, InvalidError, LeaseLostError, NotFoundError
-from core.services.datasets import get_dataset
+from core.errors import Fault, InvalidError, LeaseLostError, NotFoundError
+from core.services.datasets import get_dataset, require_ready
 from core.services.jobs import get_job
 from core.services.messages import WakeUp, evaluate_message
 from core.services.paging import Page, read_page
@@ -84,11 +83,7 @@ def submit_evaluation(
 
 
 def _check_dataset(dataset: DatasetRow, part: Part, classes: Sequence[str]) -> None:
-    if dataset.status == DatasetStatus.REJECTED:
-        raise ConflictError("The dataset was rejected; its error tells why.", code="dataset_rejected")
-    if dataset.status != DatasetStatus.READY:
-        raise ConflictError("The dataset is still being read; wait until it is ready.", code="dataset_not_ready")
-    manifest = Manifest.model_validate(dataset.manifest)
+    manifest = require_ready(dataset)
     faults = [Fault("/dataset_id", f"lacks the class {name!r}") for name in classes if name not in manifest.classes]
     faults += [
         Fault("/dataset_id", f"has the class {name!r}, which the model lacks")

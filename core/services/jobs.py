@@ -21,7 +21,7 @@ from core.db.rows import (
     JobRow,
     JobTransitionRow,
 )
-from core.domain.datasets import DatasetStatus, Manifest
+from core.domain.datasets import Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import ENDED, AttemptEnd, JobStatus
 from core.domain.placement import choose_want, list_queues, list_wants
@@ -29,7 +29,7 @@ from core.domain.quotas import NO_LIMITS, Limits
 from core.domain.training_config import TrainingConfig, resolve, settle
 from core.errors import ConflictError, IllegalTransitionError, InvalidError, NotFoundError
 from core.services.claims import end_attempt
-from core.services.datasets import get_dataset
+from core.services.datasets import get_dataset, require_ready
 from core.services.messages import WakeUp, train_messages
 from core.services.paging import Page, read_page
 from core.services.quotas import check_room, explain_hold, read_limits
@@ -69,11 +69,7 @@ def plan_job(session: Session, tenant_id: str, wanted: NewJob) -> JobPlan:
         InvalidError: The config cannot work, with every fault.
     """
     dataset = get_dataset(session, tenant_id, wanted.dataset_id, lock="share")
-    if dataset.status == DatasetStatus.REJECTED:
-        raise ConflictError("The dataset was rejected; its error tells why.", code="dataset_rejected")
-    if dataset.status != DatasetStatus.READY:
-        raise ConflictError("The dataset is still being read; wait until it is ready.", code="dataset_not_ready")
-    manifest = Manifest.model_validate(dataset.manifest)
+    manifest = require_ready(dataset)
     base = _base_config(session, tenant_id, wanted)
     config = settle(
         resolve(wanted.config or {}, base),
