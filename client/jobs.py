@@ -233,7 +233,7 @@ class Jobs:
         """
         again = self.submit(**repeat(self.get(job_id), self.report(job_id)))
         self.wait(again.id, on_update=on_update)
-        return compare(self._find_trained(job_id), self._look_at(again.id))
+        return compare(self._find_trained(job_id), self._find_trained(again.id))
 
     def predict(self, job_id: str, paths: Sequence[str | Path], *, top_k: int | None = None) -> Sequence[Prediction]:
         """Return what the job's model takes each image for, in the order given; ``top_k`` classes of each.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reading import read_arrays
 
 from core.datasets.packs import PackWriter
 from core.domain.training_config import resolve
@@ -92,7 +93,7 @@ def ask_api(bundle, files):
     """Return what `POST /jobs/{id}/predict` answers from."""
     predictor = Predictor.open(bundle / "model.onnx")
     images = [(str(file), file.read_bytes()) for file in files]
-    return predict_images(predictor, images, top_k=1, max_pixels=40_000_000)
+    return predict_images(predictor, images, top_k=1, max_pixels=40_000_000, read=read_arrays)
 
 
 def assert_same(told, answers):
