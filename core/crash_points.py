@@ -28,8 +28,17 @@ Point = Literal[
     "w.ckpt_put_before_row",
     "w.final_put_before_commit",
     "w.final_commit_before_exit",
+    "e.claim_before_beat",
+    "e.compute_mid",
+    "e.put_before_commit",
+    "e.commit_before_exit",
+    "d.claim_before_beat",
+    "d.put_before_commit",
 ]
-"""Every point. The fault suite loops over them: a new name here needs its call in the code, and no new test."""
+"""Every point: of the API, the sweeper, a worker's trainings, its evaluations and the datasets that it reads.
+
+The fault suite loops over them: a new name here needs its call in the code, and no new test.
+"""
 
 _LOOK_SECONDS = 0.02
 POINTS: tuple[Point, ...] = get_args(Point)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core import logs
+from core.crash_points import reach
 from core.datasets.decoders import Decoders
 from core.datasets.ingest import IngestResult
 from core.datasets.process import run_ingest
@@ -32,6 +33,7 @@ def read_next_dataset(host: Host, decoders: Decoders, slots: Slots) -> bool:
         )
     if claim is None:
         return False
+    reach("d.claim_before_beat")
     slots.enter(claim.dataset_id)
     try:
         with host.scratch("dataset") as folder, _lease(host, claim) as lease:
@@ -80,6 +82,7 @@ def _accept(host: Host, claim: DatasetClaim, result: IngestResult, folder: Path)
     )
     preview_key = keys.dataset_preview(claim.tenant_id, claim.dataset_id)
     host.store.put_file(preview_key, folder / "preview.png")
+    reach("d.put_before_commit")
     with transaction(host.sessions) as session:
         accept_dataset(
             session,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core import logs
+from core.crash_points import reach
 from core.db.engine import transaction
 from core.errors import DatasetRejectedError, LeaseLostError, LenetError, NotFoundError
 from core.services import evaluations, results
@@ -39,6 +40,7 @@ def evaluate_next(host: Host, slots: Slots) -> bool:
         claim = evaluations.claim_evaluation(session, worker=host.name, lease_seconds=host.settings.lease_seconds)
     if claim is None:
         return False
+    reach("e.claim_before_beat")
     slots.enter(claim.evaluation_id)
     try:
         with logs.bound(evaluation=claim.evaluation_id, attempt=claim.attempt, request_id=claim.request_id):
@@ -132,6 +134,7 @@ class EvaluationRun:
                 heard = time.monotonic()
                 if "progress" not in message:
                     return message
+                reach("e.compute_mid")
         self.lease.check()  # It may have been ended with the lease.
         return {"lost": {"code": "evaluator_crashed", "detail": f"Its process ended with code {process.wait()}."}}
 
@@ -139,9 +142,11 @@ class EvaluationRun:
         claim = self.claim
         if "result" in outcome:
             stored, metrics = outcome["stored"], outcome["result"]
+            reach("e.put_before_commit")
             self.writer.write(
                 lambda session: evaluations.succeed_evaluation(session, claim, metrics=metrics, report=stored)
             )
+            reach("e.commit_before_exit")
             _log.info("evaluated", accuracy=metrics["accuracy"])
         elif "failed" in outcome:
             self.writer.write(lambda session: evaluations.fail_evaluation(session, claim, **outcome["failed"]))

@@ -83,6 +83,19 @@ class Caller:
         assert answer.status == 202, answer
         return answer.body["id"]
 
+    def evaluate(self, job_id: str, dataset_id: str) -> str:
+        """Have a job's model looked at on every image of a dataset and return the evaluation's id."""
+        body = {"dataset_id": dataset_id, "split": "all"}
+        answer = self.insist("POST", f"/jobs/{job_id}/evaluate", json=body)
+        assert answer.status == 202, answer
+        return answer.body["id"]
+
+    def wait_for_evaluation(self, evaluation_id: str, *, seconds: float = 90.0) -> dict[str, Any]:
+        """Wait until an evaluation has ended, and return it."""
+        path = f"/evaluations/{evaluation_id}"
+        until(lambda: self.get(path)["status"] in _ENDED, f"{evaluation_id} ends", seconds)
+        return self.get(path)
+
     def act(self, job_id: str, verb: str, **body: Any) -> Answer:
         """Cancel, pause, resume, stop or retry a job."""
         return self.insist("POST", f"/jobs/{job_id}/{verb}", json=body)

@@ -18,6 +18,7 @@ _KEYS = {
     "packs": ("key",),
     "checkpoints": ("key",),
     "artifacts": ("key",),
+    "evaluations": ("report_key",),
 }
 _PRIMARY = {
     "datasets": ("id",),
@@ -27,8 +28,14 @@ _PRIMARY = {
     "jobs": ("id",),
     "job_attempts": ("job_id", "attempt"),
     "epochs": ("job_id", "epoch"),
+    "evaluations": ("id",),
 }
 TABLES = tuple(_PRIMARY)
+_EVALUATING: dict[str | None, tuple[str, ...]] = {
+    None: ("queued",),
+    "queued": ("running",),
+    "running": ("queued", "succeeded", "failed"),
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,15 @@ class History:
                 found.setdefault(change.job_id, []).append(change)
         return found
 
+    @cached_property
+    def evaluations(self) -> dict[str, list[Change]]:
+        """Return each evaluation's changes in order."""
+        found: dict[str, list[Change]] = {}
+        for change in self.changes:
+            if change.table == "evaluations":
+                found.setdefault(change.row["id"], []).append(change)
+        return found
+
     def rows(self, table: str) -> dict[tuple[Any, ...], Row]:
         """Return a table as it is at the end."""
         rows: dict[tuple[Any, ...], Row] = {}
@@ -146,14 +162,18 @@ def check(history: History) -> list[Violation]:
 
 
 def _v1_one_end(history: History) -> Found:
-    """Each accepted job reaches exactly one terminal state, once; a creation that is sent again makes one resource."""
-    jobs = history.rows("jobs")
+    """Each accepted job or evaluation ends exactly once; a creation that is sent again makes one resource."""
+    there = history.rows("jobs") | history.rows("evaluations")
     deleted = {one.path.split("/")[2] for one in history.answers if one.method == "DELETE" and one.status == 204}
-    for answer in history.answered("POST", "/jobs", 202):
-        if (answer.body["id"],) not in jobs and answer.body["id"] not in deleted:
+    for answer in history.answers:
+        if not _accepts_work(answer) or deleted & {answer.body["id"], answer.body.get("job_id")}:
+            continue
+        if (answer.body["id"],) not in there:
             yield answer.body["id"], "was accepted and is not there"
     for job_id, changes in history.jobs.items():
         yield from _judge_statuses(job_id, changes, most_ends=1 + history.retries(job_id))
+    for evaluation_id, changes in history.evaluations.items():
+        yield from _judge_evaluation(evaluation_id, changes)
     ids: dict[str, set[str]] = {}
     for answer in history.answers:
         if answer.key and answer.method == "POST" and answer.status in (200, 201, 202):
@@ -161,6 +181,22 @@ def _v1_one_end(history: History) -> Found:
     for key, made in ids.items():
         if len(made) > 1:
             yield key, f"one idempotency key made {sorted(made)}"
+
+
+def _accepts_work(answer: Answer) -> bool:
+    return (answer.method, answer.status) == ("POST", 202) and answer.path.endswith(("/jobs", "/evaluate"))
+
+
+def _judge_evaluation(evaluation_id: str, changes: list[Change]) -> Found:
+    status = None
+    for change in changes:
+        if change.after is None:
+            return  # It was deleted, or its job was.
+        before, status = status, change.after["status"]
+        if status != before and status not in _EVALUATING.get(before, ()):
+            yield evaluation_id, f"went from {before} to {status}"
+    if status in _EVALUATING:
+        yield evaluation_id, f"has not ended: {status}"
 
 
 def _judge_statuses(job_id: str, changes: list[Change], *, most_ends: int) -> Found:
@@ -181,7 +217,9 @@ def _judge_statuses(job_id: str, changes: list[Change], *, most_ends: int) -> Fo
 
 
 def _v2_no_stale_write(history: History) -> Found:
-    """No write is accepted from any attempt but the one that holds the job."""
+    """No write is accepted from any attempt but the one that holds the job or the evaluation."""
+    for evaluation_id, changes in history.evaluations.items():
+        yield from _judge_evaluators(evaluation_id, changes)
     for job_id, changes in history.jobs.items():
         status, attempt = None, 0
         for change in changes:
@@ -198,6 +236,18 @@ def _v2_no_stale_write(history: History) -> Found:
                     )
                 if status != holds:
                     yield job_id, f"{change.table} written while the job was {status}"
+
+
+def _judge_evaluators(evaluation_id: str, changes: list[Change]) -> Found:
+    """Only a claim changes the attempt, by one, and a report lies under the number of the attempt that ends."""
+    for change in changes:
+        row, before = change.after, change.before or {"attempt": 0}
+        if row is None:
+            continue
+        if row["attempt"] - before["attempt"] != change.became("status", "running"):
+            yield evaluation_id, f"its attempt went from {before['attempt']} to {row['attempt']} while {row['status']}"
+        if row["report_key"] and f"/a{row['attempt']}/" not in row["report_key"]:
+            yield evaluation_id, f"attempt {row['attempt']} ended with the report {row['report_key']}"
 
 
 def _v3_epochs_rise_by_one(history: History) -> Found:
@@ -260,6 +310,10 @@ def _v4_results_are_whole(history: History) -> Found:
                 yield job_id, f"{row['name']} is not in the store as it was recorded: {stored}"
         if not history.answered("POST", f"/jobs/{job_id}/predict", 200):
             yield job_id, "succeeded, and its model was not seen to answer"
+    for (evaluation_id,), row in history.rows("evaluations").items():
+        stored = history.objects.get(row["report_key"])
+        if row["status"] == "succeeded" and stored != Stored(row["report_size_bytes"], row["report_sha256"]):
+            yield evaluation_id, f"its report is not in the store as it was recorded: {stored}"
 
 
 def _v5_rows_and_objects_agree(history: History) -> Found:
@@ -296,13 +350,14 @@ def _v6_uploads_are_kept(history: History) -> Found:
 
 
 def _v8_poison_ends(history: History) -> Found:
-    """A job that fails says why, within its attempts."""
+    """A job or an evaluation that fails says why, a job within its attempts."""
     for (job_id,), job in history.rows("jobs").items():
         if job["attempts_lost"] > job["max_attempts"]:
             yield job_id, f"broke {job['attempts_lost']} attempts of {job['max_attempts']}"
-        error = job["error"] or {}
-        if job["status"] == JobStatus.FAILED and not (error.get("code") and error.get("detail")):
-            yield job_id, f"failed without a named reason: {error}"
+    for (resource_id,), row in (history.rows("jobs") | history.rows("evaluations")).items():
+        error = row["error"] or {}
+        if row["status"] == JobStatus.FAILED and not (error.get("code") and error.get("detail")):
+            yield resource_id, f"failed without a named reason: {error}"
 
 
 def _v10_cancelled_stays_cancelled(history: History) -> Found:

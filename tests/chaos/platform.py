@@ -159,9 +159,9 @@ class Platform:
         """Start the scheduler that has the ingest worker sweep."""
         return self._start("beat", [sys.executable, "-m", "worker", "beat"])
 
-    def start_ingest(self, crash_at: str | None = None) -> Process:
-        """Start a worker that reads datasets and sweeps."""
-        return self._start("ingest", [sys.executable, "-m", "worker", "ingest"], crash_at)
+    def start_ingest(self, crash_at: str | None = None, *, hold_at: str | None = None) -> Process:
+        """Start a worker that reads datasets, evaluates models and sweeps; see `start_worker`."""
+        return self._start("ingest", [sys.executable, "-m", "worker", "ingest"], crash_at, hold_at)
 
     def start_worker(
         self,
@@ -253,9 +253,9 @@ class Platform:
     def judge(self) -> None:
         """Bring the platform to rest, look at all that it keeps, and fail where an invariant was broken.
 
-        Every job must have ended, or will be waited for. What was found broken once is not told again.
+        Every job and evaluation must have ended, or will be waited for. What was found broken once is not told again.
         """
-        until(lambda: not self.unfinished(), "every job ends", 90)
+        until(lambda: not self.unfinished(), "every job and evaluation ends", 90)
         found = self.find_violations()
         assert not found, "\n".join(f"{one.invariant} {one.subject}: {one.detail}" for one in found)
 
@@ -268,9 +268,10 @@ class Platform:
         return found
 
     def unfinished(self) -> list[str]:
-        """Return the ids of the jobs that have not ended."""
+        """Return the ids of the jobs and evaluations that have not ended."""
+        going_on = "status IN ('queued', 'running', 'paused')"
+        statement = f"SELECT id FROM jobs WHERE {going_on} UNION SELECT id FROM evaluations WHERE {going_on}"
         with self._engine.connect() as connection:
-            statement = "SELECT id FROM jobs WHERE status IN ('queued', 'running', 'paused')"
             return list(connection.exec_driver_sql(statement).scalars())
 
     def logs(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from chaos.platform import LEASE_SECONDS, SWEEP_SECONDS, Platform
+from chaos.processes import until
 
 from core.crash_points import POINTS
 
@@ -13,6 +14,7 @@ from core.crash_points import POINTS
 START_SECONDS = 25
 WORKER_POINTS = [point for point in POINTS if point.startswith("w.")]
 API_POINTS = [point for point in POINTS if point.startswith("api.")]
+DATASET_POINTS = [point for point in POINTS if point.startswith("d.")]
 SWEEPER_POINTS = [point for point in POINTS if point.startswith("sweep.")]
 
 
@@ -34,6 +36,21 @@ def test_a_worker_that_dies_anywhere_loses_nothing(
         again = platform.running_again(job_id, held["attempt"] + 1)
         assert again is not None
         assert again - died_at < LEASE_SECONDS + SWEEP_SECONDS + START_SECONDS
+    platform.judge()
+
+
+@pytest.mark.parametrize("point", ["w.receive_before_claim", *DATASET_POINTS])
+def test_a_worker_that_dies_while_it_reads_a_dataset_leaves_it_to_the_next(
+    platform: Platform, other_archive: Path, point: str
+) -> None:
+    platform.ingest.kill(below=True)
+    platform.ingest = platform.start_ingest(crash_at=point)
+    dataset_id = platform.caller.insist("POST", "/datasets", sent=other_archive.read_bytes()).body["id"]
+    assert platform.ingest.wait() == -9, platform.ingest.tail()
+    assert platform.ingest.reached
+    assert platform.caller.get(f"/datasets/{dataset_id}")["status"] == "processing"
+    platform.ingest = platform.start_ingest()
+    until(lambda: platform.caller.get(f"/datasets/{dataset_id}")["status"] == "ready", "another one has read it")
     platform.judge()
 
 

@@ -251,6 +251,74 @@ def test_artifacts_of_a_job_that_did_not_succeed_are_found() -> None:
     assert "V4" in story.broken()
 
 
+def evaluated() -> Story:
+    """Return a job whose model was looked at on other images, by a second worker after the first was lost."""
+    story = whole()
+    empty = {"report_key": None, "report_size_bytes": None, "report_sha256": None, "error": None}
+    story.insert("evaluations", "e", id="e", job_id="j", status="queued", attempt=0, **empty)
+    story.answers.append(Answer("POST", "/jobs/j/evaluate", 202, {"id": "e", "job_id": "j"}))
+    story.update("evaluations", "e", status="running", attempt=1)
+    story.update("evaluations", "e", status="queued")
+    story.update("evaluations", "e", status="running", attempt=2)
+    report = {"report_key": "e/a2/report", "report_size_bytes": 9, "report_sha256": SHA}
+    story.update("evaluations", "e", status="succeeded", **report)
+    story.objects["e/a2/report"] = Stored(9, SHA)
+    return story
+
+
+def test_an_evaluation_that_was_lost_and_made_again_is_no_violation() -> None:
+    assert evaluated().broken() == set()
+
+
+def test_an_accepted_evaluation_that_is_not_there_is_found_unless_it_or_its_job_was_deleted() -> None:
+    story = whole()
+    story.answers.append(Answer("POST", "/jobs/j/evaluate", 202, {"id": "lost", "job_id": "j"}))
+    assert story.broken() == {"V1"}
+    story.answers.append(Answer("DELETE", "/evaluations/lost", 204))
+    assert story.broken() == set()
+
+
+@pytest.mark.parametrize("status", ["running", "queued", "failed"])
+def test_an_evaluation_that_goes_on_after_its_end_is_found(status: str) -> None:
+    story = evaluated()
+    story.update("evaluations", "e", status=status, error={"code": "x", "detail": "y"})
+    assert "V1" in story.broken()
+
+
+def test_an_evaluation_that_never_ends_is_found() -> None:
+    story = evaluated()
+    story.changes.pop()
+    assert "V1" in story.broken()
+
+
+def test_a_report_of_an_older_attempt_is_found() -> None:
+    story = evaluated()
+    story.objects["e/a1/report"] = story.objects.pop("e/a2/report")
+    story.update("evaluations", "e", report_key="e/a1/report")
+    assert story.broken() == {"V2"}
+
+
+def test_an_evaluation_whose_attempt_rises_without_a_claim_is_found() -> None:
+    story = evaluated()
+    story.objects["e/a3/report"] = story.objects.pop("e/a2/report")
+    story.update("evaluations", "e", attempt=3, report_key="e/a3/report")
+    assert story.broken() == {"V2"}
+
+
+def test_an_evaluation_that_fails_without_a_reason_is_found() -> None:
+    story = evaluated()
+    story.rows["evaluations", "e"]["status"] = "running"
+    story.update("evaluations", "e", status="failed")
+    assert "V8" in story.broken()
+
+
+@pytest.mark.parametrize("stored", [Stored(8, SHA), Stored(9, "b" * 64)], ids=["short", "altered"])
+def test_a_report_that_is_not_what_was_recorded_is_found(stored: Stored) -> None:
+    story = evaluated()
+    story.objects["e/a2/report"] = stored
+    assert story.broken() == {"V4"}
+
+
 @pytest.mark.parametrize("key", ["d", "m"])
 def test_a_row_that_points_at_nothing_is_found(key: str) -> None:
     story = whole()

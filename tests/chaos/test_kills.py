@@ -111,6 +111,21 @@ def test_a_message_that_dies_with_an_idle_worker_is_sent_again(platform, dataset
     platform.judge()
 
 
+def test_a_message_that_a_worker_took_with_it_is_sent_again_though_redis_has_no_copy(platform, dataset_id, job) -> None:
+    worker = platform.start_worker(crash_at="w.receive_before_claim", wait=True)
+    job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
+    assert worker.wait() == -signal.SIGKILL
+    assert worker.reached
+    assert not platform.queue.keys("unacked*")
+    # Nobody is there to find the job in SQL.
+    until(lambda: platform.queue.llen(tasks.CPU_QUEUE), "the message is sent again", 30)
+    assert platform.caller.job(job_id)["status"] == "queued"
+    platform.start_worker()
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    assert platform.caller.ends(job_id) == ["succeeded"]
+    platform.judge()
+
+
 def test_messages_that_come_fifty_times_have_a_job_done_once(platform, dataset_id, job) -> None:
     done = platform.caller.submit(dataset_id, {**job, "epochs": 1})
     platform.start_worker(wait=True)
