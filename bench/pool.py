@@ -7,6 +7,7 @@ defaults, so that leases and sweeps are those of production, but for what the be
 
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from embedded.wiring import environment, logs_folder, prepare_database, present_
 AS_IT_IS = Slowness("epoch", 0.0)
 ALL_RIGHTS = "~* &* +@all"
 """Those of a Redis that other queues use: each has commands and keys of its own."""
+# The migrations' library works on one database at a time in a process.
+_migrating = threading.Lock()
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 
@@ -74,7 +77,8 @@ def open_pool(
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         key, chosen = secrets.token_urlsafe(24), _settle(folder, settings)
-        prepare_database(Settings(**(chosen.model_dump() | {"api_key": key})))
+        with _migrating:
+            prepare_database(Settings(**(chosen.model_dump() | {"api_key": key})))
         url = ports.url_of(chosen.api_host, chosen.api_port)
         common = _programs(chosen, redis_rights)
         trainers = [_trainer(folder, common[1], f"host-{number}", slowness) for number in range(hosts)]
