@@ -1,20 +1,24 @@
 """What does a prediction cost? One image over HTTP against a constant route of the same server (goal 22).
 
-The constant route is ``/healthz``, without a key: the least that the server can answer. Also what the API's processes
-hold in memory after a hundred predictions over ten models, and that none of them has loaded torch; what is left of the
+The constant route is ``/healthz``, without a key: the least that the server can answer. Also how soon an API that is
+started answers it (goal 25), what the API's processes hold in memory after a hundred predictions over ten models, and
+that none of them has loaded torch; what is left of the
 speed while trainings take every core (goal 23); and a thousand images in one request against Pillow decoding them in
 this process (goal 24).
 """
 
 import io
 import statistics
+import subprocess
 import tempfile
 import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,14 @@ from bench.figures import Figure, Goal, Sample, alternate, divide
 from bench.mnist import make_archive
 from bench.platform import LENET5, BenchError, Platform, open_platform
 from bench.requests import Connection, make_get, make_upload, rate, time_each
+from embedded.ports import reserve_port
 
 _MODELS = 10
 _PREDICTIONS_OF_EACH = 10
 _CLIENTS = 4
 _MANY = 1000
 _PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
 _TRAINS: Mapping[str, Any] = {**LENET5, "device": "cpu", "epochs": 1000, "early_stopping": None}
 _CONSTANT = make_get("/healthz")
 
@@ -43,6 +49,8 @@ def measure(quick: bool) -> Iterator[Figure]:
     """Yield the times, speeds and memory."""
     with tempfile.TemporaryDirectory() as folder, open_platform() as platform:
         at_start = _resident_mib(platform)
+        starts = Sample(tuple(_time_start(platform) for _ in range(2 if quick else 7)))
+        yield Figure("an API's start, from its command to /healthz", starts, "s", Goal(25, "at most", 1.5))
         prepared = _prepare(platform, Path(folder))
         predictions = prepared.make_requests(platform.key)
         connection = Connection(platform.url)
@@ -183,6 +191,33 @@ def _throughput(url: str, predict: Make, *, quick: bool) -> Iterator[Figure]:
     yield Figure("predictions a second, 4 clients, over the constant route", ratio, "×", Goal(22, "at least", 0.35))
     yield Figure("predictions a second, 4 clients", found["predict"], "/s")
     yield Figure("constant route, 4 clients", found["constant"], "/s")
+
+
+def _time_start(platform: Platform) -> float:
+    """Return the seconds from the start of another API, like the platform's own, to its first answer."""
+    (server,) = [one for one in platform.api_processes() if one.parent() not in platform.api_processes()]
+    port = reserve_port("127.0.0.1", 0)
+    environment = {**server.environ(), "LENET_API_PORT": str(port)}
+    started = time.perf_counter()
+    with subprocess.Popen(
+        server.cmdline(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as api:
+        try:
+            while not _answers(port):
+                if time.perf_counter() - started > _PATIENCE_SECONDS:
+                    raise BenchError("the API does not start")
+                time.sleep(_LOOK_SECONDS)
+            return time.perf_counter() - started
+        finally:
+            api.terminate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _resident_mib(platform: Platform) -> float:
