@@ -11,7 +11,7 @@ def command_line(process: psutil.Process) -> str:
         return ""
 
 
-def children_with(*words: str, recursive: bool = False) -> list[psutil.Process]:
-    """Return the children of this process whose command line has every word."""
-    children = psutil.Process().children(recursive=recursive)
+def children_with(*words: str, recursive: bool = False, of: psutil.Process | None = None) -> list[psutil.Process]:
+    """Return the children of a process, by default this one, whose command line has every word."""
+    children = (of or psutil.Process()).children(recursive=recursive)
     return [child for child in children if all(word in command_line(child) for word in words)]

@@ -10,6 +10,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from core.datasets.cache import PackCache
+from core.datasets.decoders import Decoders
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, PackRow, Row
 from core.errors import StoreUnavailableError
@@ -47,7 +48,14 @@ def host(sessions, tmp_path):
 
 
 @pytest.fixture
-def read(host):
+def decoders():
+    opened = Decoders()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def read(host, decoders):
     """Return a function that stores an archive of named files, has it read, and gives its row."""
 
     def run(files):
@@ -65,7 +73,7 @@ def read(host):
                     sha256=hashlib.sha256(data).hexdigest(), archive_key=KEY, created_at=now, updated_at=now,
                 )
             )  # fmt: skip
-        assert read_next_dataset(host, Slots(1, lambda _: False))
+        assert read_next_dataset(host, decoders, Slots(1, lambda _: False))
         with transaction(host.sessions, read_only=True) as session:
             return session.get_one(DatasetRow, "ds_1")
 
