@@ -62,6 +62,22 @@ MUTATIONS = (
         ("tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",),
     ),
     Mutation(
+        "the fence of an evaluation's writes",
+        "core/services/evaluations.py",
+        "            EvaluationRow.attempt == claim.attempt,\n",
+        "",
+        (
+            "tests/contract/test_model_services.py::test_a_lost_evaluation_goes_to_another_worker_and_the_first_can_write_nothing",
+        ),
+    ),
+    Mutation(
+        "the look whether a connection is over",
+        "core/db/engine.py",
+        "    if connection.is_over():\n",
+        "    if False:\n",
+        ("tests/contract/test_engine.py::test_sessions_that_the_server_has_ended_fail_nobody",),
+    ),
+    Mutation(
         "the refusal of what comes after a gap between epochs",
         "core/services/progress.py",
         "if session.scalar(earlier) != before - 1:",

@@ -122,7 +122,7 @@ def _await_middle_of_epoch(platform: Platform, job_id: str) -> None:
 
 def _is_within_an_epoch(platform: Platform, job_id: str) -> bool:
     progress = platform.caller.job(job_id)["progress"]
-    return progress["epoch"] >= 2 and 2 <= progress["batch"] <= 8
+    return (progress["epoch"] or 0) >= 2 and 2 <= (progress["batch"] or 0) <= 8
 
 
 def _check(platform: Platform, job_id: str, weights: str) -> None:
