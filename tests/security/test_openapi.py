@@ -17,7 +17,7 @@ from chaos.squares import JOB
 from security.estate import Fortress
 from security.visitors import Visitor
 
-SECONDS = int(os.environ.get("EXPLORE_SECONDS", "20"))
+SECONDS = int(os.environ.get("EXPLORE_SECONDS", "40"))
 SEED = os.environ.get("EXPLORE_SEED", "1")
 _ROOT = Path(__file__).parents[2]
 _SETTINGS = Path(__file__).with_name("schemathesis.toml")
