@@ -96,10 +96,8 @@ class Decoders:
 
     def take(self) -> Decoder:
         """Return a decoder that is the caller's to end: the one that is ready, else a new one."""
-        with self._lock:
-            ready, self._next = self._next, None
-        if ready is not None and ready.exception() is None:
-            decoder = ready.result()
+        decoder = self._pop()
+        if decoder is not None:
             if decoder.lives:
                 return decoder
             decoder.end()
@@ -107,8 +105,13 @@ class Decoders:
 
     def close(self) -> None:
         """End the decoder that nobody has taken."""
+        decoder = self._pop()
+        if decoder is not None:
+            decoder.end()
+        self._starter.shutdown()
+
+    def _pop(self) -> Decoder | None:
+        """Wait for the next decoder and take it away; ``None`` where there is none, or it could not be started."""
         with self._lock:
             ready, self._next = self._next, None
-        if ready is not None and ready.exception() is None:
-            ready.result().end()
-        self._starter.shutdown()
+        return None if ready is None or ready.exception() is not None else ready.result()
