@@ -166,6 +166,17 @@ class Platform:
         """Start a worker that reads datasets, evaluates models and sweeps; see `start_worker`."""
         return self._start("ingest", [sys.executable, "-m", "worker", "ingest"], crash_at, hold_at)
 
+    def replace_api(self, crash_at: str | None = None) -> None:
+        """Kill the API and put another in its place that answers."""
+        self.api.kill(below=True)
+        self.api = self.start_api(crash_at)
+        self.await_api()
+
+    def replace_ingest(self, crash_at: str | None = None, *, hold_at: str | None = None) -> None:
+        """Kill the worker that reads datasets and put another in its place."""
+        self.ingest.kill(below=True)
+        self.ingest = self.start_ingest(crash_at, hold_at=hold_at)
+
     def start_worker(
         self,
         crash_at: str | None = None,

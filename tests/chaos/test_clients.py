@@ -54,9 +54,7 @@ def test_a_download_under_which_the_api_is_killed_is_whole_the_next_time(platfor
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         link.sendall(_head(platform, "GET", f"/datasets/{dataset_id}/archive"))
         assert link.recv(1000).startswith(b"HTTP/1.1 200")
-        platform.api.kill(below=True)
-    platform.api = platform.start_api()
-    platform.await_api()
+        platform.replace_api()
     platform.judge()  # It reads every archive back.
 
 
@@ -74,7 +72,5 @@ def test_more_idle_connections_than_an_api_may_have_files_do_not_end_it(platform
     until(lambda: platform.caller.insist("GET", "/jobs").status == 200, "an answer")
     assert platform.caller.call("GET", "/jobs").status == 200
     assert platform.caller.slowest(since=began) < ANSWER_SECONDS
-    platform.api.kill(below=True)
-    platform.api = platform.start_api()
-    platform.await_api()
+    platform.replace_api()
     platform.judge()

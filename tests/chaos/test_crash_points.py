@@ -43,8 +43,7 @@ def test_a_worker_that_dies_anywhere_loses_nothing(
 def test_a_worker_that_dies_while_it_reads_a_dataset_leaves_it_to_the_next(
     platform: Platform, other_archive: Path, point: str
 ) -> None:
-    platform.ingest.kill(below=True)
-    platform.ingest = platform.start_ingest(crash_at=point)
+    platform.replace_ingest(crash_at=point)
     dataset_id = platform.caller.insist("POST", "/datasets", sent=other_archive.read_bytes()).body["id"]
     assert platform.ingest.wait() == -9, platform.ingest.tail()
     assert platform.ingest.reached
@@ -57,13 +56,9 @@ def test_a_worker_that_dies_while_it_reads_a_dataset_leaves_it_to_the_next(
 @pytest.fixture
 def armed_api(platform: Platform, request: pytest.FixtureRequest) -> Iterator[Platform]:
     """Put an API that is to crash in the place of the platform's own."""
-    platform.api.kill(below=True)
-    platform.api = platform.start_api(crash_at=request.getfixturevalue("point"))
-    platform.await_api()
+    platform.replace_api(crash_at=request.getfixturevalue("point"))
     yield platform
-    platform.api.kill(below=True)
-    platform.api = platform.start_api()
-    platform.await_api()
+    platform.replace_api()
 
 
 @pytest.mark.parametrize("point", API_POINTS)
@@ -99,8 +94,7 @@ def test_a_sweeper_that_dies_leaves_its_work_to_the_next(
     worker = platform.start_worker()
     job_id = platform.caller.submit(dataset_id, job)
     platform.caller.wait(job_id, statuses=["running"])
-    platform.ingest.kill(below=True)
-    platform.ingest = platform.start_ingest(crash_at=point)
+    platform.replace_ingest(crash_at=point)
     worker.kill()
     platform.forget_messages()
     platform.ingest.wait()

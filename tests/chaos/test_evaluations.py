@@ -45,8 +45,7 @@ def _check(platform: Platform, evaluation_id: str, report: dict[str, Any], *, at
 def test_a_worker_that_dies_anywhere_loses_no_evaluation(
     platform: Platform, dataset_id: str, model: str, report: dict[str, Any], point: str
 ) -> None:
-    platform.ingest.kill(below=True)
-    platform.ingest = platform.start_ingest(crash_at=point)
+    platform.replace_ingest(crash_at=point)
     evaluation_id = platform.caller.evaluate(model, dataset_id)
     assert platform.ingest.wait() == -signal.SIGKILL, platform.ingest.tail()
     assert platform.ingest.reached
@@ -59,9 +58,7 @@ def test_a_worker_that_dies_anywhere_loses_no_evaluation(
 def test_an_api_that_dies_while_it_takes_an_evaluation_makes_it_once(
     platform: Platform, dataset_id: str, model: str, report: dict[str, Any], point: str
 ) -> None:
-    platform.api.kill(below=True)
-    platform.api = platform.start_api(crash_at=point)
-    platform.await_api()
+    platform.replace_api(crash_at=point)
     before = {one["id"] for one in platform.caller.items(f"/jobs/{model}/evaluations")}
     evaluation_id = platform.caller.evaluate(model, dataset_id)
     assert platform.api.reached
@@ -72,8 +69,8 @@ def test_an_api_that_dies_while_it_takes_an_evaluation_makes_it_once(
 def test_a_worker_that_was_frozen_gives_up_an_evaluation_that_another_one_has_made(
     platform: Platform, dataset_id: str, model: str, report: dict[str, Any]
 ) -> None:
-    platform.ingest.kill(below=True)
-    platform.ingest = frozen = platform.start_ingest(hold_at="e.put_before_commit")
+    platform.replace_ingest(hold_at="e.put_before_commit")
+    frozen = platform.ingest
     evaluation_id = platform.caller.evaluate(model, dataset_id)
     until(lambda: frozen.reached, "its report is in the store")
     platform.freeze(frozen)
