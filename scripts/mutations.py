@@ -67,7 +67,16 @@ MUTATIONS = (
         "            EvaluationRow.attempt == claim.attempt,\n",
         "",
         (
-            "tests/contract/test_model_services.py::test_a_lost_evaluation_goes_to_another_worker_and_the_first_can_write_nothing",
+            "tests/contract/test_model_services.py::test_a_lost_evaluation_goes_to_who_asks_next_and_the_first_attempt_can_write_nothing",
+        ),
+    ),
+    Mutation(
+        "the worker's name beside the fence of an evaluation",
+        "core/services/evaluations.py",
+        "            EvaluationRow.worker == claim.worker,\n",
+        "",
+        (
+            "tests/contract/test_model_services.py::test_an_attempt_at_an_evaluation_that_the_database_has_forgotten_and_given_again_is_refused",
         ),
     ),
     Mutation(

@@ -104,6 +104,8 @@ class Following:
                 self._write_epoch(trainer, message["epoch"], message["metrics"])
             case "checkpoint":
                 self._write_checkpoint(Path(message["path"]), epoch=message["epoch"], batch=message["batch"])
+            case "alive":
+                pass  # To have been heard is all that it is for.
             case "log":
                 self.writer.log(message["message"], level=message["level"])
             case _:

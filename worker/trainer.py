@@ -1,7 +1,7 @@
 """The trainer process: trains one job and reports over a pipe. It holds no credentials and knows no database.
 
-Messages are JSON objects with a ``type``: ``progress``, ``epoch``, ``checkpoint``, ``log``, and one of ``result``,
-``paused`` or ``failed`` at the end.
+Messages are JSON objects with a ``type``: ``progress``, ``epoch``, ``checkpoint``, ``log``, ``alive`` where
+there is work and nothing to tell of it, and one of ``result``, ``paused`` or ``failed`` at the end.
 """
 
 import ctypes
@@ -105,6 +105,10 @@ class Reporter:
         """Report a sentence for the job's log."""
         self.send("log", level="info", message=message)
 
+    def alive(self) -> None:
+        """Tell that there is work: long silence passes for standing still."""
+        self.send("alive")
+
     def command(self) -> Literal["pause", "stop"] | None:
         """Return what the supervisor asked for last."""
         return self._command
@@ -130,7 +134,7 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
             ),
             reporter,
         )
-        package = _pack_results(result) if result else []
+        package = _pack_results(result, reporter) if result else []
     except LenetError as error:
         reporter.send("failed", code=error.code, detail=error.detail)
     except MemoryError:
@@ -149,12 +153,12 @@ def _train(order: dict[str, Any], reporter: Reporter) -> None:
             reporter.send("result", result={**told, "files": [*told["files"], *package]})
 
 
-def _pack_results(result: "TrainingResult") -> list[dict[str, str]]:
+def _pack_results(result: "TrainingResult", reporter: Reporter) -> list[dict[str, str]]:
     """Draw and write what people get beside the model; return the files as the result tells them."""
     from core.reporting.package import write_package  # noqa: PLC0415 - see main
 
     folder = result.files[0].path.parent
-    written = write_package(folder, tuple(file.name for file in result.files))
+    written = write_package(folder, tuple(file.name for file in result.files), on_file=reporter.alive)
     return [
         {"name": name, "media_type": media_type, "path": str(folder / name)} for name, media_type in written.items()
     ]

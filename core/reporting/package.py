@@ -4,7 +4,7 @@ import hashlib
 import importlib.resources
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.domain.plots import plot_file
@@ -21,7 +21,9 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)
 _PACKED = (".png", ".npz")
 
 
-def write_package(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+def write_package(
+    folder: Path, names: tuple[str, ...], *, on_file: Callable[[], None] = lambda: None
+) -> dict[str, str]:
     """Draw and write what people get beside the model.
 
     Equal trainings give equal files.
@@ -29,6 +31,7 @@ def write_package(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
     Args:
         folder: The work folder of a training that has ended, with all that it wrote.
         names: The files in it that are kept.
+        on_file: Called after each file that is drawn.
 
     Returns:
         The files that are written there now, each with its media type.
@@ -38,6 +41,7 @@ def write_package(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
     for name, content in draw_plots(left):
         (folder / plot_file(name)).write_bytes(content)
         media_types[plot_file(name)] = _PNG
+        on_file()
     _write_provenance(folder, (*names, *media_types), left.report)
     media_types[PROVENANCE] = _JSON
     files = {_place(name): (folder / name).read_bytes() for name in (*names, *media_types)}

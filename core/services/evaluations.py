@@ -160,6 +160,7 @@ def _write(session: Session, claim: EvaluationClaim, **values: Any) -> None:
             EvaluationRow.id == claim.evaluation_id,
             EvaluationRow.status == EvaluationStatus.RUNNING,
             EvaluationRow.attempt == claim.attempt,
+            EvaluationRow.worker == claim.worker,
         )
         .values(updated_at=read_clock(session), **values)
         .returning(EvaluationRow.id)

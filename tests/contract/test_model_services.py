@@ -19,6 +19,7 @@ from core.errors import ConflictError, InvalidError, LeaseLostError, NotFoundErr
 from core.services import claims, datasets, ensembles, evaluations, jobs, keys, registry, results, sweeper
 from core.services.collection import find_garbage
 from core.services.ensembles import NewCast, NewEnsemble
+from core.services.evaluations import EvaluationClaim
 from core.services.registry import Source
 from core.storage.memory import MemoryStore
 from core.storage.store import StoredObject
@@ -212,7 +213,10 @@ def test_evaluations_are_claimed_once_each_oldest_first(zoo: Zoo) -> None:
     assert zoo.claim_evaluation() is None
 
 
-def test_a_lost_evaluation_goes_to_another_worker_and_the_first_can_write_nothing(zoo: Zoo) -> None:
+@pytest.mark.parametrize("next_worker", ["w2", "gone"], ids=["another worker", "the same worker"])
+def test_a_lost_evaluation_goes_to_who_asks_next_and_the_first_attempt_can_write_nothing(
+    zoo: Zoo, next_worker: str
+) -> None:
     evaluation_id = zoo.ask(zoo.train())
     lost = zoo.claim_evaluation("gone")
     with transaction(zoo.sessions) as session:
@@ -220,18 +224,34 @@ def test_a_lost_evaluation_goes_to_another_worker_and_the_first_can_write_nothin
     zoo.expire()
     with transaction(zoo.sessions) as session:
         assert evaluations.reap_evaluations(session, max_attempts=3) == [evaluation_id]
-    assert zoo.claim_evaluation("w2").attempt == 2
+    assert zoo.claim_evaluation(next_worker).attempt == 2
+    _refuse_every_write(zoo, lost)
+    assert (zoo.look(evaluation_id).status, zoo.look(evaluation_id).worker) == ("running", next_worker)
+
+
+def test_an_attempt_at_an_evaluation_that_the_database_has_forgotten_and_given_again_is_refused(zoo: Zoo) -> None:
+    """A database that was set back gives the same number again, to whoever asks first."""
+    evaluation_id = zoo.ask(zoo.train())
+    forgotten = zoo.claim_evaluation("gone")
+    with transaction(zoo.sessions) as session:
+        row = session.get_one(EvaluationRow, evaluation_id)
+        row.status, row.attempt = "queued", 0
+    assert zoo.claim_evaluation("w2").attempt == forgotten.attempt
+    _refuse_every_write(zoo, forgotten)
+    assert (zoo.look(evaluation_id).status, zoo.look(evaluation_id).worker) == ("running", "w2")
+
+
+def _refuse_every_write(zoo: Zoo, claim: EvaluationClaim) -> None:
     stored = StoredObject("k", 1, "f" * 64)
     for write in (
-        lambda session: evaluations.renew_evaluation(session, lost, lease_seconds=30),
-        lambda session: evaluations.succeed_evaluation(session, lost, metrics={}, report=stored),
-        lambda session: evaluations.fail_evaluation(session, lost, code="c", detail="d"),
-        lambda session: evaluations.lose_evaluation(session, lost, code="c", detail="d", max_attempts=3),
-        lambda session: evaluations.release_evaluation(session, lost),
+        lambda session: evaluations.renew_evaluation(session, claim, lease_seconds=30),
+        lambda session: evaluations.succeed_evaluation(session, claim, metrics={}, report=stored),
+        lambda session: evaluations.fail_evaluation(session, claim, code="c", detail="d"),
+        lambda session: evaluations.lose_evaluation(session, claim, code="c", detail="d", max_attempts=3),
+        lambda session: evaluations.release_evaluation(session, claim),
     ):
         with pytest.raises(LeaseLostError), transaction(zoo.sessions) as session:
             write(session)
-    assert (zoo.look(evaluation_id).status, zoo.look(evaluation_id).worker) == ("running", "w2")
 
 
 def test_an_evaluation_whose_worker_is_lost_each_time_fails(zoo: Zoo) -> None:

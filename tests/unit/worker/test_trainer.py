@@ -103,6 +103,8 @@ def test_a_training_ends_with_all_that_people_get(order, tmp_path):
     assert {f"{name}.png" for name in PLOTS} < set(files)
     assert (files["bundle.zip"]["media_type"], files["filters.png"]["media_type"]) == ("application/zip", "image/png")
     assert json.loads((tmp_path / "provenance.json").read_text())["archive_sha256"] == "a" * 64
+    # Whoever listens for signs of life hears one for each picture, for those take a while beside other work.
+    assert [message["type"] for message in pipe.sent].count("alive") == len(PLOTS)
 
 
 @pytest.mark.parametrize("writer", ["write_torch_file", "write_weights_file", "write_arrays_file", "export_model"])
