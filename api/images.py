@@ -3,6 +3,7 @@
 import io
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, cast
 
 from api.bodies import StrictRequest, refuse_media_type, strict_request
@@ -12,7 +13,7 @@ from core.datasets.limits import ArchiveLimits
 from core.datasets.pictures import read_pictures
 from core.errors import Fault, InvalidError
 
-Images = list[tuple[str, bytes]]
+Images = Iterator[tuple[str, bytes]]
 
 ZIP_MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 _BINARY = {"type": "string", "format": "binary"}
@@ -39,7 +40,7 @@ def describe_image() -> dict[str, object]:
 
 
 def read_images() -> Images:
-    """Return the images that the request sends, with their names.
+    """Yield the images that the request sends, with their names, as they come.
 
     Raises:
         MediaTypeError: It sends neither a form nor a ZIP.
@@ -70,7 +71,7 @@ def read_image() -> tuple[str, bytes]:
     images = [_take(part, number) for number, part in enumerate(form.read_parts())]
     if len(images) > 1:
         raise InvalidError("Only one image is taken here.", faults=[Fault("/image", "stands more than once")])
-    return _require(images)[0]
+    return next(_require(images))
 
 
 def _open_body(request: StrictRequest) -> BinaryIO:
@@ -78,7 +79,6 @@ def _open_body(request: StrictRequest) -> BinaryIO:
 
 
 def _read_form(request: StrictRequest) -> Images:
-    images: Images = []
     form = open_form(request, _open_body(request), most_parts=ports().settings.max_predict_images)
     parts = form.read_parts()
     for number, part in enumerate(parts):
@@ -86,9 +86,9 @@ def _read_form(request: StrictRequest) -> Images:
             images = _unpack(cast("BinaryIO", part))
             if next(parts, None) is not None:
                 raise InvalidError("An archive stands alone.", faults=[Fault("/archive", "is not the only field")])
+            yield from images
         else:
-            images.append(_take(part, number))
-    return images
+            yield _take(part, number)
 
 
 def _take(part: Part, number: int) -> tuple[str, bytes]:
@@ -97,7 +97,7 @@ def _take(part: Part, number: int) -> tuple[str, bytes]:
     return part.filename or f"image-{number}", part.readall()
 
 
-def _unpack(source: BinaryIO) -> Images:
+def _unpack(source: BinaryIO) -> list[tuple[str, bytes]]:
     """Return the images of a ZIP; unpacked they may take no more than if they had come as they are."""
     settings = ports().settings
     limits = ArchiveLimits(
@@ -112,7 +112,10 @@ def _unpack(source: BinaryIO) -> Images:
         return read_pictures(cast("BinaryIO", file), limits=limits, most_pictures=settings.max_predict_images)
 
 
-def _require(images: Images) -> Images:
-    if not images:
+def _require(images: Iterable[tuple[str, bytes]]) -> Images:
+    rest = iter(images)
+    first = next(rest, None)
+    if first is None:
         raise InvalidError("There is no image.", faults=[Fault("/image", "is missing")])
-    return images
+    yield first
+    yield from rest

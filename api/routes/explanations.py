@@ -25,7 +25,7 @@ from api.schemas.explanations import (
 from api.schemas.paths import JobPath
 from core.errors import Fault, InvalidError
 from core.inference.drawing import draw_feature_maps, draw_saliency
-from core.inference.predictions import Form, read_chunks
+from core.inference.predictions import Form, map_images
 from core.inference.predictor import Predictor
 from core.inference.saliency import measure_saliency
 
@@ -95,10 +95,14 @@ def _find_class(predictor: Predictor, name: str | None) -> int | None:
 def _read(predictor: Predictor) -> tuple[str, npt.NDArray[np.uint8]]:
     """Return the name of the image that the request sends, and its pixels as the model takes them."""
     form = Form(predictor.metadata.image_size, predictor.metadata.color_mode)
-    ((names, pixels),) = read_chunks(
-        [read_image()], [form], max_pixels=ports().settings.image_max_pixels, read=ports().decoders.reader()
+    ((names, pixels),) = map_images(
+        lambda pixels: pixels[form],
+        [read_image()],
+        [form],
+        max_pixels=ports().settings.image_max_pixels,
+        read=ports().decoders.reader(),
     )
-    return names[0], pixels[form][0]
+    return names[0], pixels[0]
 
 
 def _send(picture: Image.Image) -> Response:

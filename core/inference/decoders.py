@@ -85,20 +85,22 @@ class ImageDecoders:
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
 
     def reader(self) -> ReadImages:
-        """Return what reads the images of one request; its time begins now.
+        """Return what reads the images of one request, some of them or in several threads.
 
         It yields the errors that `core.datasets.images.read_array` raises, `InvalidError` too for an image that ends
         the decoder (``unreadable_image``) or takes too long (``decoding_too_long``). It raises `UnavailableError` where
         no decoder is free for so long.
         """
-        deadline = time.monotonic() + self._timeout_seconds
+        time_left = _TimeLeft(self._timeout_seconds)
 
         def read(
             files: Sequence[bytes], *, image_size: int, color_mode: ColorMode, max_pixels: int
         ) -> Iterator[Pixels | InvalidError]:
             request = Request(0, image_size, _CHANNELS_OF[color_mode], max_pixels, 0.0)
             for some in _group(files, request):
-                yield from self._read(some, request, deadline)
+                with time_left.until() as deadline:
+                    found = self._read(some, request, deadline)
+                yield from found
 
         return read
 
@@ -170,6 +172,24 @@ class ImageDecoders:
             return self._starter.submit(_Decoder, self._memory_bytes).result()
         except (EOFError, OSError) as error:
             raise UnavailableError("No decoder can be started.", code="decoder_unavailable") from error
+
+
+class _TimeLeft:
+    """What is left of the seconds that some work may take; time between its parts does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def until(self) -> Iterator[float]:
+        """Yield the deadline of a part of the work, by the monotonic clock."""
+        began = time.monotonic()
+        try:
+            yield began + self._seconds
+        finally:
+            with self._lock:
+                self._seconds -= time.monotonic() - began
 
 
 class _Decoder:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from core.domain.ensembles import Voting
-from core.inference.decoders import ReadImages
-from core.inference.predictions import Form, Prediction, RankedClass, Value, read_chunks
+from core.inference.decoders import Pixels, ReadImages
+from core.inference.predictions import Form, Prediction, RankedClass, Value, map_images
 from core.inference.predictor import Predictor
 from core.inference.voting import Floats, Vote, decide
 
@@ -49,7 +49,7 @@ class VotedPrediction(Prediction):
 
 def predict_by_vote(
     voters: Sequence[Voter],
-    images: Sequence[tuple[str, bytes]],
+    images: Iterable[tuple[str, bytes]],
     *,
     voting: Voting,
     top_k: int,
@@ -71,8 +71,11 @@ def predict_by_vote(
     """
     forms = list(dict.fromkeys(voter.form for voter in voters))
     weights, answers = [voter.weight for voter in voters], list[VotedPrediction]()
-    for filenames, pixels in read_chunks(images, forms, max_pixels=max_pixels, read=read):
-        probabilities = [voter.predictor.predict(pixels[voter.form]) for voter in voters]
+
+    def ask(pixels: dict[Form, Pixels]) -> list[Floats]:
+        return [voter.predictor.predict(pixels[voter.form]) for voter in voters]
+
+    for filenames, probabilities in map_images(ask, images, forms, max_pixels=max_pixels, read=read):
         vote = decide(probabilities, voting=voting, weights=weights)
         answers += _name(voters, filenames, probabilities, vote, top_k)
     return answers

@@ -1,21 +1,26 @@
 """From image files to named answers."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, NamedTuple, TypeVar, cast
+from itertools import chain, islice
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from core.domain.datasets import ColorMode
 from core.errors import Fault, InvalidError
 from core.inference.decoders import Pixels, ReadImages
-from core.inference.predictor import Predictor
+from core.inference.predictor import IMAGES_OF_A_BATCH, Predictor
 
-# Images of one request are decoded into memory this many at a time, and as many again while those are looked at.
-_IMAGES_AT_ONCE = 128
+# So many images of one request are decoded and looked at together, which is what a model takes at once; so many of
+# these chunks are in memory beside the one that is waited for, and in so many threads.
+_IMAGES_AT_ONCE = IMAGES_OF_A_BATCH
+_CHUNKS_AHEAD = 3
+_THREADS = 2
 # More would be noise to a person, and a help to whoever copies a model by asking it.
 _DIGITS = 6
 
@@ -61,14 +66,18 @@ class Prediction(Value):
     top: tuple[RankedClass, ...]
 
 
+_PREDICTIONS = TypeAdapter(list[Prediction])
+
+
 def predict_images(
-    predictor: Predictor, images: Sequence[tuple[str, bytes]], *, top_k: int, max_pixels: int, read: ReadImages
+    predictor: Predictor, images: Iterable[tuple[str, bytes]], *, top_k: int, max_pixels: int, read: ReadImages
 ) -> list[Prediction]:
     """Return a prediction for each of ``images`` (file name and bytes), in their order.
 
     Args:
         predictor: The model.
-        images: Image files of any size and mode; brought to what the model takes as training images were.
+        images: Image files of any size and mode; brought to what the model takes as training images were. While the
+            first are predicted, the next are taken.
         top_k: How many classes to rank; at most as many as there are.
         max_pixels: Most pixels that an image may have.
         read: Decodes an image; whoever reads images of strangers has `core.inference.decoders` do it elsewhere.
@@ -78,52 +87,74 @@ def predict_images(
     """
     about, predictions = predictor.metadata, list[Prediction]()
     form = Form(about.image_size, about.color_mode)
-    for filenames, pixels in read_chunks(images, [form], max_pixels=max_pixels, read=read):
-        predictions += _name(predictor.classes, filenames, predictor.predict(pixels[form]), top_k)
+    found = map_images(lambda pixels: predictor.predict(pixels[form]), images, [form], max_pixels=max_pixels, read=read)
+    for filenames, answers in found:
+        predictions += _name(predictor.classes, filenames, answers, top_k)
     return predictions
 
 
-def read_chunks(
-    images: Sequence[tuple[str, bytes]], forms: Sequence[Form], *, max_pixels: int, read: ReadImages
-) -> Iterator[tuple[list[str], dict[Form, Pixels]]]:
-    """Yield some images after others: their file names, and their pixels ``(n, size, size, channels)`` in each form.
+def map_images(
+    look: Callable[[dict[Form, Pixels]], Made],
+    images: Iterable[tuple[str, bytes]],
+    forms: Sequence[Form],
+    *,
+    max_pixels: int,
+    read: ReadImages,
+) -> Iterator[tuple[list[str], Made]]:
+    """Yield for some images after others their file names, and what ``look`` makes of their pixels.
 
-    The next ones are read meanwhile. After the first image that cannot be read nothing more is yielded, but every one
-    is looked at. ``read`` decodes images.
+    It is given them as ``(n, size, size, channels)`` in each form, in several threads at once. After the first image
+    that cannot be read nothing more is yielded, but every one is read. ``read`` decodes images.
 
     Raises:
         InvalidError: ``unreadable_image``: with a fault for each image that cannot be read, ``/image/<index>``.
     """
-    chunks = [images[start : start + _IMAGES_AT_ONCE] for start in range(0, len(images), _IMAGES_AT_ONCE)]
     faults: list[Fault] = []
 
-    def read_chunk(chunk: Sequence[tuple[str, bytes]]) -> dict[Form, list[Pixels | InvalidError]]:
-        files = [data for _, data in chunk]
-        return {
+    def work(numbered: tuple[int, Sequence[tuple[str, bytes]]]) -> tuple[list[str], list[Fault], Made | None]:
+        number, chunk = numbered
+        filenames, files = [name for name, _ in chunk], [data for _, data in chunk]
+        found = {
             form: list(read(files, image_size=form.image_size, color_mode=form.color_mode, max_pixels=max_pixels))
             for form in forms
         }
+        if unreadable := list(_list_faults(filenames, found.values(), first=number * _IMAGES_AT_ONCE)):
+            return filenames, unreadable, None
+        return filenames, [], look({form: np.stack(cast("list[Pixels]", arrays)) for form, arrays in found.items()})
 
-    for number, found in enumerate(_map_ahead(read_chunk, chunks)):
-        names = [name for name, _ in chunks[number]]
-        faults += _list_faults(names, found.values(), first=number * _IMAGES_AT_ONCE)
+    for filenames, unreadable, made in _map_ahead(work, enumerate(_chunk(images))):
+        faults += unreadable
         if not faults:
-            yield names, {form: np.stack(cast("list[Pixels]", arrays)) for form, arrays in found.items()}
+            yield filenames, cast("Made", made)
     if faults:
         raise InvalidError("Some images cannot be read.", code="unreadable_image", faults=faults)
 
 
-def _map_ahead(make: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
-    """Yield what is made of each, the next one in another thread while the last is looked at."""
-    if len(given) < 2:
-        yield from map(make, given)
+def _chunk(images: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    rest = iter(images)
+    while chunk := list(islice(rest, _IMAGES_AT_ONCE)):
+        yield chunk
+
+
+def _map_ahead(make: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """Yield what is made of each in turn, in other threads where there are several; some are taken ahead."""
+    rest = iter(given)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        yield from map(make, first)
         return
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as thread:
-        coming = thread.submit(copy_context().run, make, given[0])
-        for following in given[1:]:
-            made, coming = coming.result(), thread.submit(copy_context().run, make, following)
-            yield made
-        yield coming.result()
+    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="ahead") as threads:
+        coming: deque[Future[Made]] = deque()
+        try:
+            for one in chain(first, rest):
+                coming.append(threads.submit(copy_context().run, make, one))
+                if len(coming) > _CHUNKS_AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for one_coming in coming:
+                one_coming.cancel()
 
 
 def _list_faults(
@@ -137,14 +168,19 @@ def _list_faults(
 
 def _name(
     classes: Sequence[str], filenames: Sequence[str], answers: npt.NDArray[np.float32], top_k: int
-) -> Iterable[Prediction]:
-    order = np.argsort(-answers, axis=1, kind="stable")[:, :top_k]
+) -> list[Prediction]:
+    order = np.argsort(-answers, axis=1, kind="stable")[:, :top_k].tolist()
     rounded = np.round(answers.astype(np.float64), _DIGITS).tolist()
-    for filename, ranks, shares in zip(filenames, order.tolist(), rounded, strict=True):
-        best: dict[str, Any] = {
-            "class_name": classes[ranks[0]],
-            "class_index": ranks[0],
-            "confidence": shares[ranks[0]],
-        }
-        top = tuple(RankedClass(class_name=classes[rank], probability=shares[rank]) for rank in ranks)
-        yield Prediction(filename=filename, top=top, **best)
+    # One by one, making them would take longer than predicting.
+    return _PREDICTIONS.validate_python(
+        [
+            {
+                "filename": filename,
+                "class_name": classes[ranks[0]],
+                "class_index": ranks[0],
+                "confidence": shares[ranks[0]],
+                "top": [{"class_name": classes[rank], "probability": shares[rank]} for rank in ranks],
+            }
+            for filename, ranks, shares in zip(filenames, order, rounded, strict=True)
+        ]
+    )

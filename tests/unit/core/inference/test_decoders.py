@@ -159,13 +159,23 @@ def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
     assert seen[-1] == "decoding_too_long"
 
 
-def test_once_the_time_is_over_no_process_is_started_to_say_so(make_decoders, monkeypatch):
-    read = make_decoders(timeout_seconds=0.01).reader()
-    time.sleep(0.02)
+def test_once_the_time_is_over_no_process_is_started_to_say_so(make_decoders, stand_in, monkeypatch):
+    stand_in("time.sleep(60)")
+    read = make_decoders(timeout_seconds=0.5).reader()
+    with pytest.raises(InvalidError):
+        read_one(read, b"x", **WANTED)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process is started"))
     with pytest.raises(InvalidError) as caught:
         read_one(read, b"x", **WANTED)
     assert caught.value.code == "decoding_too_long"
+
+
+def test_a_client_that_sends_slowly_does_not_use_up_the_time(make_decoders):
+    read = make_decoders(timeout_seconds=5.0).reader()
+    for _ in range(2):
+        assert read_one(read, encode(np.zeros((28, 28), np.uint8)), **WANTED).shape == (28, 28, 3)
+        time.sleep(3.0)
+    assert read_one(read, encode(np.zeros((28, 28), np.uint8)), **WANTED).shape == (28, 28, 3)
 
 
 def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders, stand_in):
