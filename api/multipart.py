@@ -17,7 +17,11 @@ _LONGEST_HEADERS_BYTES = 2**14
 _SMALL_BYTES = 2**15
 _BEHIND_BOUNDARY = re.compile(rb"--|[ \t]{0,64}\r\n")
 # What nearly all clients write, which leaves nothing to unquote; the general reader takes most of a small part's time.
-_PLAIN_DISPOSITION = re.compile(rb' form-data; name="([^"\\%\r\n]*)"(?:; filename="([^"\\%\r\n]*)")?')
+_PLAIN_HEADERS = re.compile(
+    rb'content-disposition: form-data; name="([^"\\%\r\n]*)"(?:; filename="([^"\\%\r\n]*)")?'
+    rb"(?:\r\ncontent-type: [^\r\n]*)?",
+    re.IGNORECASE,
+)
 _UNCLEAR = re.compile(rb"(-|[ \t]{0,64}\r?)\Z")
 
 
@@ -43,6 +47,11 @@ class Part(io.RawIOBase):
         piece, self._held = self._held[: len(buffer)], self._held[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
+
+    def pass_over(self) -> None:
+        """Read what is left, to no use; raises as `readinto`."""
+        while not self._ended:
+            self._ended = not self._form.next_data()[1]
 
     def readall(self) -> bytes:
         """Return all that is left; raises as `readinto`.
@@ -93,8 +102,7 @@ class Form:
         while not self._is_over:
             part = Part(self, *self._read_names())
             yield part
-            while part.read(_SMALL_BYTES):
-                pass
+            part.pass_over()
         while self._body.read(_SMALL_BYTES):
             pass  # nor does what stands behind the last; yet the body has to come to its end.
 
@@ -149,24 +157,27 @@ class Form:
 
 
 def _parse_names(headers: bytes) -> tuple[str, str]:
-    found: dict[bytes, bytes] = {}
+    try:
+        if plain := _PLAIN_HEADERS.fullmatch(headers):
+            name, filename = plain.groups(b"")
+            return name.decode(), filename.decode()
+        _, options = parse_options_header(_find_disposition(headers).decode())
+    except UnicodeDecodeError as error:
+        raise _broken() from error
+    return options.get("name", ""), options.get("filename", "")
+
+
+def _find_disposition(headers: bytes) -> bytes:
+    found = b""
     for line in headers.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         if not colon:
             raise _broken()
-        found[name.strip().lower()] = value
-    try:
-        return _parse_disposition(found[b"content-disposition"])
-    except (KeyError, UnicodeDecodeError) as error:
-        raise _broken() from error
-
-
-def _parse_disposition(value: bytes) -> tuple[str, str]:
-    if plain := _PLAIN_DISPOSITION.fullmatch(value):
-        name, filename = plain.groups(b"")
-        return name.decode(), filename.decode()
-    _, options = parse_options_header(value.decode())
-    return options.get("name", ""), options.get("filename", "")
+        if name.strip().lower() == b"content-disposition":
+            found = value
+    if not found:
+        raise _broken()
+    return found
 
 
 def _broken() -> UnreadableError:

@@ -7,6 +7,7 @@ imported, as ONNX Runtime does, hangs or crashes in a forked copy.
 import argparse
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -101,7 +102,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from api.wiring import create  # noqa: PLC0415 - after the fork, see above
 
         return_memory()
-        return create()
+        application = create()
+        # What is loaded stays. To look through it for rings of garbage again and again takes a tenth of a second.
+        gc.collect()
+        gc.freeze()
+        return application
 
 
 def _longest_body_bytes(settings: Settings) -> int:

@@ -10,23 +10,12 @@ import json
 import os
 import signal
 import warnings
-from collections.abc import Iterable
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO
 
 from core.datasets.images import read_array
 from core.errors import InvalidError
-from core.inference.frames import (
-    ANSWER_HEAD,
-    CHANNELS,
-    FILE_HEAD,
-    PIXELS,
-    READY,
-    REFUSAL,
-    REQUEST_HEAD,
-    Answer,
-    Request,
-    read_exactly,
-)
+from core.inference.frames import CHANNELS, LENGTH, REQUEST_HEAD, Request, read_exactly
 from core.sandbox.bounds import Bounds, allow_cpu
 from core.sandbox.confinement import Reach, confine
 
@@ -49,29 +38,36 @@ def main() -> None:
         contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
         open(_SOCKET, "rb", buffering=_BYTES_READ_AHEAD) as source,
     ):
-        _send([Answer(READY, json.dumps(missing).encode())])
+        _send(_write(missing))
         while True:
             request = Request(*REQUEST_HEAD.unpack(read_exactly(source.read, REQUEST_HEAD.size)))
             allow_cpu(request.cpu_seconds)
-            _send([_answer(request, _read_file(source)) for _ in range(request.files)])
+            _send(_answer(request, (_read_file(source) for _ in range(request.files))))
 
 
 def _read_file(source: BinaryIO) -> bytes:
-    (length,) = FILE_HEAD.unpack(read_exactly(source.read, FILE_HEAD.size))
+    (length,) = LENGTH.unpack(read_exactly(source.read, LENGTH.size))
     return read_exactly(source.read, length)
 
 
-def _answer(request: Request, data: bytes) -> Answer:
-    mode = CHANNELS[request.channels]
-    try:
-        pixels = read_array(data, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
-    except InvalidError as error:
-        return Answer(REFUSAL, json.dumps({"code": error.code, "detail": error.detail}).encode())
-    return Answer(PIXELS, pixels.tobytes())
+def _answer(request: Request, files: Iterable[bytes]) -> bytes:
+    mode, refused, pixels = CHANNELS[request.channels], dict[int, Any](), list[bytes]()
+    for index, data in enumerate(files):
+        try:
+            array = read_array(data, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
+            pixels.append(array.tobytes())
+        except InvalidError as error:
+            refused[index] = {"code": error.code, "detail": error.detail}
+            pixels.append(bytes(request.pixel_bytes))
+    return b"".join([_write(refused), *pixels])
 
 
-def _send(answers: Iterable[Answer]) -> None:
-    data = b"".join(ANSWER_HEAD.pack(answer.kind, len(answer.content)) + answer.content for answer in answers)
+def _write(words: Mapping[Any, Any]) -> bytes:
+    content = json.dumps(words).encode()
+    return LENGTH.pack(len(content)) + content
+
+
+def _send(data: bytes) -> None:
     while data:
         data = data[os.write(_SOCKET, data) :]
 

@@ -1,4 +1,9 @@
-"""What an API process and its decoders say to each other over a socket, in frames of a fixed head and a body."""
+"""What an API process and its decoders say to each other over a socket.
+
+A request is its head and the image files, each after its length. What a decoder says is JSON after its length: once
+that it is ready, with each measure that could not be taken and why; and for each request which images it refuses,
+``{index: {"code": …, "detail": …}}``. Behind that stand the pixels of all of them, zeros for the refused.
+"""
 
 import struct
 from collections.abc import Callable
@@ -7,14 +12,12 @@ from typing import Final, NamedTuple
 from core.domain.datasets import ColorMode
 
 REQUEST_HEAD: Final = struct.Struct(">HIBQd")
-FILE_HEAD: Final = struct.Struct(">I")
-ANSWER_HEAD: Final = struct.Struct(">BI")
-PIXELS, REFUSAL, READY = range(3)
+LENGTH: Final = struct.Struct(">I")
 CHANNELS: Final[dict[int, ColorMode]] = {1: "grayscale", 3: "rgb"}
 
 
 class Request(NamedTuple):
-    """The head of what a decoder is asked; the image files follow, each after its length. They are answered together.
+    """The head of what a decoder is asked.
 
     Attributes:
         files: How many there are.
@@ -34,13 +37,6 @@ class Request(NamedTuple):
     def pixel_bytes(self) -> int:
         """Return how many bytes the pixels of one image take."""
         return self.image_size**2 * self.channels
-
-
-class Answer(NamedTuple):
-    """What a decoder says of an image: a kind, of those above, and its bytes (pixels, or JSON)."""
-
-    kind: int
-    content: bytes
 
 
 def read_exactly(receive: Callable[[int], bytes | memoryview], count: int) -> bytes:

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from core.domain.datasets import ColorMode
 from core.errors import Fault, InvalidError
 from core.inference.decoders import Pixels, ReadImages
-from core.inference.predictor import IMAGES_OF_A_BATCH, Predictor
+from core.inference.predictor import Predictor
 
-# So many images of one request are decoded and looked at together, which is what a model takes at once; so many of
-# these chunks are in memory beside the one that is waited for, and in so many threads.
-_IMAGES_AT_ONCE = IMAGES_OF_A_BATCH
+# So many images of one request are decoded and looked at together; so many of these chunks are in memory beside the
+# one that is waited for, in so many threads.
+_IMAGES_AT_ONCE = 128
 _CHUNKS_AHEAD = 3
 _THREADS = 2
 # More would be noise to a person, and a help to whoever copies a model by asking it.

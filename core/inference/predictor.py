@@ -12,8 +12,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from core.domain.exports import FEATURE_MAPS, INPUT, LOGITS, PROBABILITIES, ModelMetadata
 from core.errors import IntegrityError
 
-IMAGES_OF_A_BATCH = 32
-"""So many are predicted together: the bulk of the speed of larger batches, at little memory."""
+# The bulk of the speed of larger batches, at little memory.
+_IMAGES_OF_A_BATCH = 32
 # The runtime's errors have no base of their own.
 _LOAD_ERRORS = (
     runtime_errors.Fail,
@@ -77,8 +77,8 @@ class Predictor:
 
     def _answer(self, output: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         parts = [
-            self._run([output], images[start : start + IMAGES_OF_A_BATCH])[0]
-            for start in range(0, len(images), IMAGES_OF_A_BATCH)
+            self._run([output], images[start : start + _IMAGES_OF_A_BATCH])[0]
+            for start in range(0, len(images), _IMAGES_OF_A_BATCH)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 

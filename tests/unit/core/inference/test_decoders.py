@@ -18,10 +18,12 @@ from reading import read_arrays, read_one
 
 from core.datasets.images import read_array
 from core.errors import InvalidError, UnavailableError
+from core.inference import decoders as module
 from core.inference.decoders import ImageDecoders
 
 ROOT = Path(__file__).parents[4]
 WANTED = {"image_size": 28, "color_mode": "rgb", "max_pixels": 100_000}
+PIXELS = bytes(28 * 28 * 3)
 
 
 @pytest.fixture
@@ -38,11 +40,16 @@ def make_decoders():
         decoders.close()
 
 
+def say(words, behind=b""):
+    """Return what a decoder says: JSON after its length, and what stands behind it."""
+    return len(words).to_bytes(4, "big") + words.encode() + behind
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
     """Return a function that has another program run in the decoder's place; it has said that it is ready."""
     popen = subprocess.Popen
-    hello = "import os, time\nos.write(0, b'\\2\\0\\0\\0\\2{}')\n"
+    hello = "import os, time\nos.write(0, b'\\0\\0\\0\\2{}')\n"
 
     def replace(code):
         def start(_command, **options):
@@ -128,7 +135,7 @@ def test_an_image_that_ends_its_decoder_is_refused_and_the_next_is_read(make_dec
     decoders = make_decoders()
     with pytest.MonkeyPatch.context() as patch:
         popen = subprocess.Popen
-        code = "import os\nos.write(0, b'\\2\\0\\0\\0\\2{}')\nos.read(0, 9)\nos.abort()"
+        code = "import os\nos.write(0, b'\\0\\0\\0\\2{}')\nos.read(0, 9)\nos.abort()"
         patch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options))
         with pytest.raises(InvalidError, match="ends the decoder") as caught:
             read_one(decoders.reader(), b"x", **WANTED)
@@ -147,8 +154,22 @@ def test_images_that_take_too_long_are_refused_and_their_decoder_is_ended(make_d
     assert decoders._idle == []
 
 
+def test_a_process_that_has_read_many_images_is_replaced_by_one_that_is_ready(make_decoders, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_IMAGES", 2)
+    decoders, data = make_decoders(), encode(np.zeros((28, 28), np.uint8))
+    read_one(decoders.reader(), data, **WANTED)
+    (old,) = decoders._idle
+    monkeypatch.setattr(module, "_MOST_IMAGES", 10_000)
+    deadline = time.monotonic() + 30
+    while old._process.poll() is None and time.monotonic() < deadline:
+        read_one(decoders.reader(), data, **WANTED)  # by the old one or the next, and by no third
+    assert old._process.poll() is not None
+    assert len(children()) == len(decoders._idle) == 1
+    assert decoders._idle[0] is not old
+
+
 def test_the_time_is_that_of_all_images_of_a_request(make_decoders, stand_in):
-    answer = 'b\'\\1\\0\\0\\0\\x2c\' + b\'{"code": "unreadable_image", "detail": "no"}\''
+    answer = say('{"0": {"code": "unreadable_image", "detail": "no"}}', PIXELS)
     stand_in(f"while os.read(0, 65536):\n    time.sleep(0.4)\n    os.write(0, {answer})")
     read, seen = make_decoders(timeout_seconds=1.5).reader(), []
     for _ in range(20):
@@ -199,14 +220,18 @@ def test_who_finds_no_free_decoder_in_time_hears_that_all_are_busy(make_decoders
 @pytest.mark.parametrize(
     "answer",
     [
-        "b'\\0\\0\\0\\0\\1x'",  # too few pixels
-        "b'\\0\\xff\\xff\\xff\\xff'",  # more than was asked for
-        "b'\\1\\0\\0\\0\\2{}'",  # a refusal without a reason
-        "b'\\1\\0\\0\\0\\2[]'",
-        "b'\\1\\0\\0\\0\\1x'",
-        "b'\\7\\0\\0\\0\\0'",
-        'b\'\\1\\0\\0\\0\\x1e\' + b\'{"code": "evil", "detail": 1}\'',
-        "b'\\0'",
+        say("{}", b"x"),  # too few pixels
+        b"\xff\xff\xff\xff",  # more words than it can have
+        say('{"0": {}}', PIXELS),  # a refusal without a reason
+        say('{"0": []}', PIXELS),
+        say('{"0": {"code": "evil", "detail": "no"}}', PIXELS),
+        say('{"0": {"code": "unreadable_image", "detail": 1}}', PIXELS),
+        say('{"1": {"code": "unreadable_image", "detail": "no"}}', PIXELS),  # of an image that it was not given
+        say('{"-1": {"code": "unreadable_image", "detail": "no"}}', PIXELS),
+        say('{"x": {"code": "unreadable_image", "detail": "no"}}', PIXELS),
+        say("[]", PIXELS),
+        say("x", PIXELS),
+        b"\0",
     ],
 )
 def test_a_decoder_that_speaks_out_of_turn_is_not_believed(answer, make_decoders, stand_in):
@@ -243,7 +268,7 @@ while head := os.read(0, 23):
     for _ in range(files):
         if os.read(0, *struct.unpack(">I", os.read(0, 4))) == b"fatal":
             os.abort()
-        os.write(0, struct.pack(">BI", 0, size * size * channels) + bytes(size * size * channels))
+    os.write(0, b"\\0\\0\\0\\2{}" + bytes(files * size * size * channels))
 """
 
 
@@ -344,6 +369,7 @@ def test_a_decoder_holds_no_secret_and_little_else(make_decoders, monkeypatch):
 
 _PARENT = """
 import time
+from core.inference import decoders as module
 from core.inference.decoders import ImageDecoders
 decoders = ImageDecoders(processes=1, memory_bytes=2**30, timeout_seconds=30)
 (found,) = decoders.reader()([b"x"], image_size=8, color_mode="rgb", max_pixels=100)
