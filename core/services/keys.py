@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, database_now, read_clock
+from core.db.questions import Question
 from core.db.rows import ApiKeyRow, QuotaRow, TenantRow
 from core.domain.identifiers import new_id
 from core.errors import ConflictError, NotFoundError, UnauthenticatedError
@@ -20,8 +21,8 @@ Scope = Literal["read", "train", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "train", "admin")
 DEFAULT_TENANT = "default"
 _USE_NOTED_EVERY = timedelta(minutes=1)
-# Every request asks this: it is put together once, and the database's clock is in it rather than in a question before.
-_VALID_KEY = (
+# The database's clock is in it rather than in a question before.
+_VALID_KEY = Question(
     select(ApiKeyRow.id, ApiKeyRow.tenant_id, ApiKeyRow.scopes, QuotaRow.requests_per_minute)
     .outerjoin(QuotaRow, QuotaRow.tenant_id == ApiKeyRow.tenant_id)
     .where(
@@ -60,7 +61,7 @@ def authenticate(reader: Reader, secret: str) -> Principal:
 
     The look-up is by the hash, whose bits say nothing of how near a guess came: no timing tells anything.
     """
-    found = reader.execute(_VALID_KEY, {"secret_hash": hash_secret(secret)}).one_or_none()
+    found = _VALID_KEY.ask(reader, secret_hash=hash_secret(secret))
     if found is None:
         raise UnauthenticatedError("A valid API key is needed: Authorization: Bearer <key>.")
     key_id, tenant_id, scopes, requests_per_minute = found

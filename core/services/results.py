@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, read_clock
+from core.db.questions import Question
 from core.db.rows import ArtifactRow, JobAttemptRow, JobRow
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import ConflictError, NotFoundError
@@ -16,8 +17,7 @@ from core.services.jobs import get_job
 from core.services.progress import drop_checkpoints
 from core.storage.store import StoredObject
 
-# Every prediction asks this, so it is one statement, put together once.
-_ARTIFACT = (
+_ARTIFACT = Question(
     select(
         *(JobRow.status, ArtifactRow.name, ArtifactRow.media_type),
         *(ArtifactRow.key, ArtifactRow.size_bytes, ArtifactRow.sha256),
@@ -123,19 +123,14 @@ def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[Artifa
 
 def get_artifact(reader: Reader, tenant_id: str, job_id: str, name: str) -> StoredArtifact:
     """Return one artifact; errors as `list_artifacts`, and `NotFoundError` for a name that is not there."""
-    found = reader.execute(_ARTIFACT, {"tenant_id": tenant_id, "job_id": job_id, "name": name}).one_or_none()
+    found = _ARTIFACT.ask(reader, tenant_id=tenant_id, job_id=job_id, name=name)
     if found is None:
         raise NotFoundError("There is no such job.", code="job_not_found")
-    _require_success(found.status)
-    if found.name is None:
+    status, *columns = found
+    _require_success(status)
+    if columns[0] is None:
         raise NotFoundError("The job has no artifact of that name.", code="artifact_not_found")
-    return StoredArtifact(
-        name=found.name,
-        media_type=found.media_type,
-        key=found.key,
-        size_bytes=found.size_bytes,
-        sha256=found.sha256,
-    )
+    return StoredArtifact(*columns)
 
 
 def _require_success(status: str) -> None:
