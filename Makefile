@@ -37,7 +37,7 @@ test-all: setup ## Run every test but for the fault suite's long part
 	@$(RUN) pytest $(SUITES) -m "not long" $(PYTEST_OPTIONS)
 
 # Its tests mostly wait, for leases and for silence; those of a file share a platform.
-faults: PYTEST_OPTIONS = -n 6 --dist loadfile
+faults: PYTEST_OPTIONS = -n 4 --dist loadfile
 faults: setup ## Kill, freeze and poison a real platform, and check that nothing is lost (minutes)
 	@$(RUN) pytest tests/chaos -m "chaos and not long" $(PYTEST_OPTIONS)
 
