@@ -62,21 +62,23 @@ MUTATIONS = (
         ("tests/contract/test_job_services.py::test_every_write_of_an_older_attempt_is_refused",),
     ),
     Mutation(
-        "the fence of an evaluation's writes",
-        "core/services/evaluations.py",
-        "            EvaluationRow.attempt == claim.attempt,\n",
+        "the fence of a dataset's and an evaluation's writes",
+        "core/services/fences.py",
+        "            row.attempt == hold.attempt,\n",
         "",
         (
             "tests/contract/test_model_services.py::test_a_lost_evaluation_goes_to_who_asks_next_and_the_first_attempt_can_write_nothing",
+            "tests/contract/test_job_services.py::test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one",
         ),
     ),
     Mutation(
-        "the worker's name beside the fence of an evaluation",
-        "core/services/evaluations.py",
-        "            EvaluationRow.worker == claim.worker,\n",
+        "the worker's name beside that fence",
+        "core/services/fences.py",
+        "            row.worker == hold.worker,\n",
         "",
         (
             "tests/contract/test_model_services.py::test_an_attempt_at_an_evaluation_that_the_database_has_forgotten_and_given_again_is_refused",
+            "tests/contract/test_job_services.py::test_a_reading_that_the_database_has_forgotten_and_given_again_is_refused",
         ),
     ),
     Mutation(

@@ -12,8 +12,9 @@ from core.db.engine import read_clock
 from core.db.rows import DatasetRow, EvaluationRow
 from core.domain.evaluations import EvaluationStatus, Part
 from core.domain.identifiers import new_id
-from core.errors import Fault, InvalidError, LeaseLostError, NotFoundError
+from core.errors import Fault, InvalidError, NotFoundError
 from core.services.datasets import get_dataset, require_ready
+from core.services.fences import write_held
 from core.services.jobs import get_job
 from core.services.messages import WakeUp, evaluate_message
 from core.services.paging import Page, read_page
@@ -154,20 +155,7 @@ def claim_evaluation(session: Session, *, worker: str, lease_seconds: float) -> 
 
 
 def _write(session: Session, claim: EvaluationClaim, **values: Any) -> None:
-    written = session.scalar(
-        update(EvaluationRow)
-        .where(
-            EvaluationRow.id == claim.evaluation_id,
-            EvaluationRow.status == EvaluationStatus.RUNNING,
-            EvaluationRow.attempt == claim.attempt,
-            EvaluationRow.worker == claim.worker,
-        )
-        .values(updated_at=read_clock(session), **values)
-        .returning(EvaluationRow.id)
-        .execution_options(synchronize_session=False)
-    )
-    if written is None:
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.evaluation_id} holds it no longer.")
+    write_held(session, EvaluationRow, claim.evaluation_id, claim, status=EvaluationStatus.RUNNING, values=values)
 
 
 def renew_evaluation(session: Session, claim: EvaluationClaim, *, lease_seconds: float) -> None:

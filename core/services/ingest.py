@@ -13,7 +13,8 @@ from core.db.engine import read_clock
 from core.db.json_rows import insert_json
 from core.db.rows import DatasetEntryRow, DatasetRow, PackRow
 from core.domain.datasets import ColorMode, DatasetStatus, Manifest, Outcome
-from core.errors import DatasetRejectedError, LeaseLostError
+from core.errors import DatasetRejectedError
+from core.services.fences import write_held
 from core.storage.store import StoredObject
 
 _ENTRIES_AT_ONCE = 5000
@@ -61,19 +62,7 @@ def write_dataset(session: Session, claim: DatasetClaim, **values: Any) -> None:
     Raises:
         LeaseLostError: Another reader has it, it was deleted, or it is read already.
     """
-    written = session.scalar(
-        update(DatasetRow)
-        .where(
-            DatasetRow.id == claim.dataset_id,
-            DatasetRow.status == DatasetStatus.PROCESSING,
-            DatasetRow.attempt == claim.attempt,
-        )
-        .values(updated_at=read_clock(session), **values)
-        .returning(DatasetRow.id)
-        .execution_options(synchronize_session=False)
-    )
-    if written is None:
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.dataset_id} holds it no longer.")
+    write_held(session, DatasetRow, claim.dataset_id, claim, status=DatasetStatus.PROCESSING, values=values)
 
 
 def renew_dataset(session: Session, claim: DatasetClaim, *, lease_seconds: float) -> None:

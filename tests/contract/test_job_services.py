@@ -598,6 +598,27 @@ def test_a_dataset_is_read_by_one_worker_and_taken_from_a_lost_one(sessions: Ses
         assert ingest.find_pack(session, dataset, image_size=32, color_mode="grayscale") is not None
 
 
+def test_a_reading_that_the_database_has_forgotten_and_given_again_is_refused(sessions: Sessions, tenant: str) -> None:
+    """A database that was set back gives the same number again, to whoever asks first."""
+    dataset = _add_dataset(sessions, tenant, ready=False)
+
+    def claim(worker: str) -> ingest.DatasetClaim:
+        with transaction(sessions) as session:
+            claimed = ingest.claim_dataset(session, worker=worker, lease_seconds=30, max_attempts=3)
+        assert claimed is not None
+        return claimed
+
+    forgotten = claim("w1")
+    with transaction(sessions) as session:
+        session.execute(update(DatasetRow).where(DatasetRow.id == dataset).values(attempt=0, lease_expires_at=None))
+    given = claim("w2")
+    assert forgotten.attempt == given.attempt
+    with pytest.raises(LeaseLostError), transaction(sessions) as session:
+        ingest.renew_dataset(session, forgotten, lease_seconds=30)
+    with transaction(sessions) as session:
+        ingest.renew_dataset(session, given, lease_seconds=30)
+
+
 def test_a_rejected_dataset_keeps_every_reason(sessions: Sessions, tenant: str) -> None:
     dataset = _add_dataset(sessions, tenant, ready=False)
     error = DatasetRejectedError("no", code="no_images", faults=[Fault("a.txt", "not an image"), Fault("b", "empty")])

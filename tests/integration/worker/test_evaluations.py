@@ -26,6 +26,7 @@ from core.domain.architectures import layers
 from core.domain.exports import ModelMetadata
 from core.domain.jobs import StopReason
 from core.domain.training_config import resolve
+from core.errors import LeaseLostError
 from core.inference.predictor import Predictor
 from core.services import claims, evaluations, jobs, results
 from core.settings import Settings
@@ -231,7 +232,7 @@ def test_what_a_lost_worker_held_is_swept_and_announced_again(yard: Yard) -> Non
     assert [message.resource_id for message in yard.host.sender.sent if message.queue == "evaluate"] == [evaluation_id]
     assert yard.run()
     assert (yard.look(evaluation_id).status, yard.look(evaluation_id).attempt) == ("succeeded", 2)
-    with transaction(yard.host.sessions) as session, pytest.raises(evaluations.LeaseLostError):
+    with transaction(yard.host.sessions) as session, pytest.raises(LeaseLostError):
         evaluations.fail_evaluation(session, lost, code="late", detail="Too late.")
 
 
