@@ -168,14 +168,14 @@ def _parse_names(headers: bytes) -> tuple[str, str]:
 
 
 def _find_disposition(headers: bytes) -> bytes:
-    found = b""
+    found: bytes | None = None
     for line in headers.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         if not colon:
             raise _broken()
         if name.strip().lower() == b"content-disposition":
             found = value
-    if not found:
+    if found is None:
         raise _broken()
     return found
 

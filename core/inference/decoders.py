@@ -3,7 +3,7 @@
 The API's process holds the keys to database and store, and the requests of everybody: an image that ends or takes over
 its decoder must reach neither. Each process (`core.inference.decoder`) is confined by `core.sandbox` and decodes one
 image at a time; small ones are sent and answered some together, for the way there takes longer than they do. Whoever
-asks next may get another process. One that dies, or takes too long, is replaced.
+asks next may get another process. One that dies, takes too long, or has read many images is replaced.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import IO, Any, Protocol
@@ -100,15 +100,17 @@ class ImageDecoders:
         self._starter.submit(self._start_idle)
 
     def _start_idle(self) -> None:
-        if not self._free.acquire(blocking=False):
-            return
-        try:
-            with contextlib.suppress(EOFError, OSError):  # whoever needs one tries again, and hears of it
-                decoder = _Decoder(self._memory_bytes)
-                with self._lock:
-                    self._idle.append(decoder)
-        finally:
-            self._free.release()
+        if self._free.acquire(blocking=False):
+            try:
+                self._add_idle()
+            finally:
+                self._free.release()
+
+    def _add_idle(self) -> None:
+        with contextlib.suppress(EOFError, OSError):  # whoever needs one tries again, and hears of it
+            decoder = _Decoder(self._memory_bytes)
+            with self._lock:
+                self._idle.insert(0, decoder)
 
     def close(self) -> None:
         """End all processes; nobody decodes any more."""
@@ -156,30 +158,16 @@ class ImageDecoders:
     def _give_back(self, decoder: "_Decoder") -> bool:
         """Make a process that is well idle again; return whether it is to live on.
 
-        One that has read many images is replaced. It goes on until the next is there: nobody waits for a start.
+        One that has read many images goes on until its successor is there: nobody waits for a start.
         """
         with self._lock:
-            if decoder.is_replaced:
+            if decoder.images_left <= 0 and decoder.successor is None:
+                with contextlib.suppress(RuntimeError):  # closed meanwhile
+                    decoder.successor = self._starter.submit(self._add_idle)
+            if decoder.successor is not None and decoder.successor.done():
                 return False
             self._idle.append(decoder)
-        if decoder.images_left <= 0 and not decoder.has_successor:
-            decoder.has_successor = True
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self._starter.submit(self._replace, decoder)
         return True
-
-    def _replace(self, old: "_Decoder") -> None:
-        with contextlib.suppress(EOFError, OSError):  # then the old one goes all the same: the next is started in need
-            new = _Decoder(self._memory_bytes)
-            with self._lock:
-                self._idle.insert(0, new)
-        with self._lock:
-            old.is_replaced = True
-            is_idle = old in self._idle
-            if is_idle:
-                self._idle.remove(old)
-        if is_idle:
-            old.end()
 
     def _take(self, *, is_new: bool) -> "_Decoder":
         with self._lock:
@@ -217,7 +205,7 @@ class _Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._received = memoryview(b"")
         self.images_left = _MOST_IMAGES
-        self.has_successor = self.is_replaced = False
+        self.successor: Future[None] | None = None
         # What it says before it is confined; afterwards it can write to no file, so no image puts lines into our log.
         with theirs, tempfile.TemporaryFile() as complaints:
             try:
@@ -242,9 +230,7 @@ class _Decoder:
         side = request.image_size
         found: list[Pixels | InvalidError] = list(pixels.reshape(len(files), side, side, request.channels))
         for index, error in refused.items():
-            place, refusal = _parse(index, error)
-            if place >= len(found):
-                raise EOFError(_OUT_OF_TURN)
+            place, refusal = _parse(index, error, files=len(files))
             found[place] = refusal
         return found
 
@@ -309,13 +295,13 @@ def _group(files: Sequence[bytes], request: Request) -> Iterator[Sequence[bytes]
         start += count
 
 
-def _parse(index: str, error: Any) -> tuple[int, InvalidError]:
+def _parse(index: str, error: Any, *, files: int) -> tuple[int, InvalidError]:
     """Return which image is refused and why; raises `EOFError` where no sound decoder would say it."""
     try:
         place, code, detail = int(index), error["code"], error["detail"]
     except (ValueError, LookupError, TypeError) as broken:
         raise EOFError(_OUT_OF_TURN) from broken
-    if place < 0 or code not in _CODES or not isinstance(detail, str):
+    if not 0 <= place < files or code not in _CODES or not isinstance(detail, str):
         raise EOFError(_OUT_OF_TURN)
     return place, InvalidError(detail, code=code)
 

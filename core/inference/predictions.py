@@ -143,18 +143,17 @@ def _map_ahead(make: Callable[[Given], Made], given: Iterable[Given]) -> Iterato
     if len(first) < 2:
         yield from map(make, first)
         return
-    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="ahead") as threads:
-        coming: deque[Future[Made]] = deque()
-        try:
-            for one in chain(first, rest):
-                coming.append(threads.submit(copy_context().run, make, one))
-                if len(coming) > _CHUNKS_AHEAD:
-                    yield coming.popleft().result()
-            while coming:
+    threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="ahead")
+    coming: deque[Future[Made]] = deque()
+    try:
+        for one in chain(first, rest):
+            coming.append(threads.submit(copy_context().run, make, one))
+            if len(coming) > _CHUNKS_AHEAD:
                 yield coming.popleft().result()
-        finally:
-            for one_coming in coming:
-                one_coming.cancel()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _list_faults(

@@ -369,7 +369,6 @@ def test_a_decoder_holds_no_secret_and_little_else(make_decoders, monkeypatch):
 
 _PARENT = """
 import time
-from core.inference import decoders as module
 from core.inference.decoders import ImageDecoders
 decoders = ImageDecoders(processes=1, memory_bytes=2**30, timeout_seconds=30)
 (found,) = decoders.reader()([b"x"], image_size=8, color_mode="rgb", max_pixels=100)
