@@ -1,10 +1,11 @@
 """Platforms to be hurt, and a data set so small that a training is over in seconds."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from chaos.platform import Platform
@@ -14,13 +15,14 @@ from chaos.training import Training
 from core.crash_points import POINTS
 
 OpenPlatform = Callable[..., AbstractContextManager[Platform]]
+_DATABASES = ("sqlite", "postgresql")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a platform: they are the fault suite proper.
 
-    A test that meets every crash point on both databases takes turns in the short suite: each point on one of them. The
-    long one has all.
+    A test that runs on both databases takes turns in the short suite, by its name and its other parameters: it is there
+    on one of them. The long one has all.
     """
     for item in items:
         if "open_platform" not in getattr(item, "fixturenames", ()):
@@ -28,11 +30,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.chaos)
         item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.timeout(240))
-        chosen = item.callspec.params if hasattr(item, "callspec") else {}
-        if {"platform", "point"} <= chosen.keys():
-            turn = ("sqlite", "postgresql")[POINTS.index(chosen["point"]) % 2]
-            if chosen["platform"] != turn:
-                item.add_marker(pytest.mark.long)
+        chosen = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        database = chosen.pop("platform", None)
+        if database in _DATABASES and database != _choose_database(item, chosen):
+            item.add_marker(pytest.mark.long)
+
+
+def _choose_database(item: pytest.Item, chosen: dict[str, Any]) -> str:
+    """Return the one of a test in the short suite; each point takes the other one than the point before."""
+    if "point" in chosen:
+        return _DATABASES[POINTS.index(chosen["point"]) % 2]
+    return _DATABASES[crc32(f"{item.originalname} {sorted(chosen.items())}".encode()) % 2]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the platform's processes logged where a test failed."""
+    report = yield
+    platform = getattr(item, "funcargs", {}).get("platform")
+    if report.failed and isinstance(platform, Platform):
+        report.sections.append(("Logs of the platform", platform.logs()))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +93,7 @@ def open_platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return opened
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=_DATABASES)
 def platform(open_platform: OpenPlatform, request: pytest.FixtureRequest) -> Iterator[Platform]:
     """Return a platform that the tests of a module share, on each database."""
     with open_platform(request.param) as running:
@@ -109,7 +127,7 @@ def weights(_undisturbed: dict[str, str], platform: Platform, dataset_id: str, j
     if name not in _undisturbed:
         worker = platform.start_worker()
         job_id = platform.caller.submit(dataset_id, job)
-        assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+        assert platform.caller.wait(job_id)["status"] == "succeeded"
         assert platform.caller.ends(job_id) == ["succeeded"]
         _undisturbed[name] = platform.caller.weights(job_id)
         worker.kill()

@@ -143,8 +143,10 @@ class Platform:
         self.caller.close()
         self.queue.close()
         self._engine.dispose()
-        if error is None:
-            assert not leaked, f"V12: processes outlived the platform: {leaked}"
+        if error is not None:
+            print(self.logs())
+            return
+        assert not leaked, f"V12: processes outlived the platform: {leaked}"
 
     def start_redis(self, **more: str) -> Process:
         """Start Redis, which forgets everything when it is killed, with these options beside its usual ones."""
@@ -200,7 +202,8 @@ class Platform:
         command = [sys.executable, "-m", "chaos.faulty_worker", "train"]
         process = self._start("train", command, crash_at, hold_at, inside=inside, credulous=credulous)
         if wait:
-            until(lambda: self._worker_names() - known, "the worker registers", _START_SECONDS)
+            until(lambda: self._worker_names() - known or not process.lives, "the worker registers", _START_SECONDS)
+            assert process.lives, "the worker ended before it registered"
         return process
 
     def stop_workers(self) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 
 # Every process below a platform inherits it, whatever session it makes and whoever adopts it.
 MARK = "CHAOS_PLATFORM"
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
@@ -72,9 +73,16 @@ class Process:
                 continue
 
     def kill(self, *, below: bool = False) -> None:
-        """Kill it with SIGKILL and wait for its end."""
-        self.send(signal.SIGKILL, below=below)
+        """Kill it with SIGKILL and wait for its end; with ``below`` all below it too, whose ports are free then."""
+        if below:
+            self.freeze()  # It would replace what is killed below it.
+        children = self.children() if below else []
+        for process in children:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.send(signal.SIGKILL)
         self.popen.wait()
+        until(lambda: not any(_lives(process) for process in children), f"the end of all below {self.name}")
 
     def freeze(self, *, below: bool = False) -> None:
         """Stop it with SIGSTOP."""
@@ -156,6 +164,13 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
     try:
         return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

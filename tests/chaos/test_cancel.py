@@ -12,7 +12,13 @@ from chaos.processes import until
 from core.crash_points import POINTS
 
 RACES = (20, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(4 * 3600)]))
-WORKER_POINTS = [point for point in POINTS if point.startswith("w.")]
+# Where a job changes hands or a result is about to count; the others are in the long part.
+_SHORT = ("w.receive_before_claim", "w.epoch_mid", "w.ckpt_put_before_row", "w.final_put_before_commit")
+WORKER_POINTS = [
+    point if point in _SHORT else pytest.param(point, marks=pytest.mark.long)
+    for point in POINTS
+    if point.startswith("w.")
+]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def model(platform: Platform, dataset_id: str, job: dict[str, Any]) -> str:
     """Return a job that has succeeded."""
     worker = platform.start_worker()
     job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
-    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
     worker.kill()
     return job_id
 
@@ -30,13 +30,13 @@ def report(platform: Platform, dataset_id: str, model: str) -> dict[str, Any]:
     """Return the report of an evaluation that nothing disturbs."""
     evaluation_id = platform.caller.evaluate(model, dataset_id)
     done = platform.caller.wait_for_evaluation(evaluation_id)
-    assert (done["status"], done["attempt"]) == ("succeeded", 1), platform.logs()
+    assert (done["status"], done["attempt"]) == ("succeeded", 1)
     return platform.caller.get(f"/evaluations/{evaluation_id}/report")
 
 
 def _check(platform: Platform, evaluation_id: str, report: dict[str, Any], *, attempt: int) -> None:
     done = platform.caller.wait_for_evaluation(evaluation_id)
-    assert (done["status"], done["attempt"]) == ("succeeded", attempt), platform.logs()
+    assert (done["status"], done["attempt"]) == ("succeeded", attempt)
     assert platform.caller.get(f"/evaluations/{evaluation_id}/report") == report
     platform.judge()
 

@@ -58,7 +58,7 @@ def test_a_worker_that_never_doubts_its_lease_is_refused_by_the_fence(
     """What its trainer has reported meanwhile is written as soon as it goes on, while its successor trains."""
     job_id, worker = _freeze_and_replace(platform, dataset_id, job, below=False, credulous=True)
     worker.thaw()
-    assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
     assert f"Attempt 1 of {job_id} holds it no longer." in worker.log.read_text()
     _check(platform, job_id, weights, worker)
 

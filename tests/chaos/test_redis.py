@@ -28,7 +28,7 @@ def short(job: dict[str, Any]) -> dict[str, Any]:
 
 def _check_all_succeed(platform: Platform, *job_ids: str) -> None:
     for job_id in job_ids:
-        assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+        assert platform.caller.wait(job_id)["status"] == "succeeded"
         assert platform.caller.ends(job_id) == ["succeeded"]
     platform.judge()
 

@@ -63,7 +63,7 @@ def test_a_worker_that_is_frozen_for_less_than_its_lease_loses_nothing(
         for _ in range(FREEZES):
             _freeze_for_a_while(platform, worker, group)
             time.sleep(FROZEN_SECONDS / 2)
-        assert platform.caller.wait(job_id)["status"] == "succeeded", platform.logs()
+        assert platform.caller.wait(job_id)["status"] == "succeeded"
         assert platform.caller.ends(job_id) == ["succeeded"]
         platform.judge()
 
@@ -91,7 +91,7 @@ def test_a_worker_with_a_twentieth_of_a_core_keeps_its_lease(
         job_id = platform.caller.submit(dataset_id, job)
         until(lambda: platform.caller.epochs(job_id), "the first epoch")
         _join(group, worker)
-        assert platform.caller.wait(job_id, seconds=180)["status"] == "succeeded", platform.logs()
+        assert platform.caller.wait(job_id, seconds=180)["status"] == "succeeded"
         assert platform.caller.ends(job_id) == ["succeeded"]
         assert platform.caller.weights(job_id) == weights
         platform.judge()

@@ -3,7 +3,8 @@
 It is loaded by the server that trainers are forked from. ``CHAOS_STEP_SECONDS`` says how long each step takes at least:
 it makes a training slow enough to be hit, and costs no processor. A job whose seed is a key of ``CHAOS_POISON`` (JSON:
 seed to the name of a fault) goes wrong at its third step. With ``CHAOS_TORCH`` as ``no`` torch, which takes most of a
-worker's start, is not loaded: for jobs whose engine is numpy.
+worker's start, is not loaded, and no plots are drawn, which take most of a short job's time: for jobs whose engine is
+numpy.
 """
 
 import ctypes
@@ -114,6 +115,7 @@ def _train(order: dict[str, Any], reporter: FaultyReporter) -> None:
 
 if os.environ.get("CHAOS_TORCH") == "no":
     sys.modules[trainer.PRELOAD] = ModuleType(trainer.PRELOAD)
+    trainer._pack_results = lambda result, reporter: []
 else:
     import_module(trainer.PRELOAD)
 wrong_clock.install()

@@ -30,7 +30,7 @@ class Training:
     def check(self, job_id: str, *, ends: Sequence[str] | None = None) -> None:
         """Check that the job succeeds with the weights to the bit, after attempts with these ends, and every rule."""
         caller = self.platform.caller
-        assert caller.wait(job_id)["status"] == "succeeded", self.platform.logs()
+        assert caller.wait(job_id)["status"] == "succeeded"
         assert caller.ends(job_id)[-1] == "succeeded"
         assert ends is None or caller.ends(job_id) == list(ends)
         assert caller.weights(job_id) == self.weights
