@@ -15,8 +15,8 @@ from bench.platform import BenchError
 from bench.postgres import fresh_database, run_postgres
 from bench.programs import ask_programs
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import JobRow, TenantRow
-from core.db.wiring import migrate
 from core.domain.identifiers import new_id
 from core.domain.jobs import JobStatus
 

@@ -10,7 +10,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from core.db.engine import open_sessions
-from core.db.wiring import migrate, open_database
+from core.db.migrations import migrate
+from core.db.wiring import open_database
 from core.errors import UnavailableError
 from core.settings import ENVIRONMENT_PREFIX, Settings
 from embedded.errors import StartError

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the URL that `core.db.wiring` hands over."""
+"""Alembic's entry: runs the migrations on the URL that `core.db.migrations` hands over."""
 
 from alembic import context
 

@@ -4,14 +4,16 @@ import argparse
 import logging
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
 from core import logs
 from core.settings import Settings
 from worker.celery_app import create_celery
-from worker.wiring import Worker, build_ingester, build_trainer
+
+if TYPE_CHECKING:
+    from worker.wiring import Worker
 
 # How long a worker that starts waits for the queue before it looks for work without it.
 _QUEUE_SECONDS = 5.0
@@ -37,7 +39,7 @@ def main() -> None:
     if role == "beat":
         _run_beat(settings)
     else:
-        _run_worker(build_trainer(settings) if role == "train" else build_ingester(settings))
+        _run_worker(_build(role, settings))
 
 
 def _run_beat(settings: Settings) -> None:
@@ -48,7 +50,14 @@ def _run_beat(settings: Settings) -> None:
     ).run()
 
 
-def _run_worker(worker: Worker) -> None:
+def _build(role: str, settings: Settings) -> "Worker":
+    # What works with data and the database takes most of a start, and of its memory; the scheduler needs none of it.
+    from worker.wiring import build_ingester, build_trainer  # noqa: PLC0415
+
+    return build_trainer(settings) if role == "train" else build_ingester(settings)
+
+
+def _run_worker(worker: "Worker") -> None:
     """Start Celery's consumer; SIGTERM and SIGINT let running jobs write a checkpoint and go back to the queue."""
 
     def close(**_: Any) -> None:

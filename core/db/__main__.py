@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from core.db.wiring import migrate
+from core.db.migrations import migrate
 from core.settings import Settings
 
 

@@ -50,8 +50,17 @@ def test_an_import_across_the_layers_is_found(copy, place, imports):
     assert f"{place.replace('/', '.')}.offence" in answer.stdout
 
 
-def test_the_supervisor_loads_neither_torch_nor_the_programs_that_it_starts():
-    unwanted = "{'torch', 'flask', 'celery', 'api', 'worker', 'client'}"
-    code = f"import sys, embedded.__main__; print({unwanted} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("program", "unwanted"),
+    [
+        ("embedded.__main__", {"torch", "flask", "celery", "api", "worker", "client"}),
+        ("worker.__main__", {"torch", "sqlalchemy", "numpy"}),
+        ("worker.wiring", {"torch", "alembic", "matplotlib"}),
+        ("api.wiring", {"torch", "alembic", "matplotlib"}),
+    ],
+    ids=["supervisor", "scheduler", "worker", "api"],
+)
+def test_a_program_loads_nothing_that_it_does_not_need(program, unwanted):
+    code = f"import sys, {program}; print({unwanted} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout == "set()\n"

@@ -39,7 +39,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from core.db.engine import open_engine, open_sessions
-from core.db.wiring import migrate
+from core.db.migrations import migrate
 from core.domain.tasks import Queue
 from core.services.collection import collect_garbage
 from core.settings import ENVIRONMENT_PREFIX, Settings

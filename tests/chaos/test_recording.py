@@ -7,8 +7,8 @@ from chaos import recording
 from sqlalchemy import Engine, delete, insert, update
 
 from core.db.engine import open_engine
+from core.db.migrations import migrate
 from core.db.rows import EpochRow, JobRow, TenantRow
-from core.db.wiring import migrate
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow
-from core.db.wiring import migrate
 from core.domain.datasets import (
     DatasetStatus,
     EntryCounts,

@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
 
 from core.db.engine import open_engine
+from core.db.migrations import migrate
 from core.db.rows import Row
-from core.db.wiring import migrate
 
 TABLES = {
     "api_keys",

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select, update
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import DatasetRow, EvaluationRow, JobRow
-from core.db.wiring import migrate
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import StopReason

@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
 from core.db.engine import database_now, open_engine, open_sessions, reading, transaction
+from core.db.migrations import migrate
 from core.db.questions import Question
 from core.db.rows import ApiKeyRow, JobRow
-from core.db.wiring import migrate
 from core.errors import UnavailableError
 from core.services import keys
 

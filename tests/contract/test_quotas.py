@@ -10,8 +10,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import DatabaseError
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import ArtifactRow, AuditRow, DatasetRow, DeviceUseRow, JobAttemptRow, JobRow
-from core.db.wiring import migrate
 from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manifest
 from core.domain.identifiers import new_id
 from core.domain.jobs import AttemptEnd, JobStatus

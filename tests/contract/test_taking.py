@@ -9,8 +9,8 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import JobAttemptRow, JobRow, TenantRow
-from core.db.wiring import migrate
 from core.domain.jobs import JobStatus
 from core.services import claims
 from core.services.transitions import change_status

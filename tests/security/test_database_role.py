@@ -9,8 +9,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from core.db.engine import open_engine, open_sessions, transaction
+from core.db.migrations import migrate
 from core.db.rows import Row
-from core.db.wiring import migrate
 from core.services import claims, jobs, keys, results, sweeper, workers
 from core.services.datasets import register_dataset
 from core.services.ingest import claim_dataset

@@ -15,8 +15,8 @@ import psutil
 from command_lines import command_line
 
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
+from core.db.migrations import migrate
 from core.db.rows import DatasetRow
-from core.db.wiring import migrate
 from core.domain.identifiers import new_id
 from core.services import keys
 from core.services.datasets import register_dataset

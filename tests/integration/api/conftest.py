@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.db.wiring import migrate
+from core.db.migrations import migrate
 
 SECRET = "administrator-key-0001"
 

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from api.app import create_app
 from api.wiring import open_ports
 from core.db.engine import read_clock, transaction
+from core.db.migrations import migrate
 from core.db.rows import ApiKeyRow, DatasetRow, JobRow, TenantRow
-from core.db.wiring import migrate
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
 from core.domain.identifiers import new_id
 from core.settings import Settings

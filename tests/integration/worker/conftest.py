@@ -8,8 +8,8 @@ import pytest
 
 from core.datasets.packs import PackWriter
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
+from core.db.migrations import migrate
 from core.db.rows import DatasetRow, PackRow, TenantRow
-from core.db.wiring import migrate
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
 from core.services import keys
 from core.storage.store import ObjectStore
