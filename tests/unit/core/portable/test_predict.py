@@ -232,7 +232,9 @@ def test_files_and_folders_are_predicted_in_the_order_given(folder):
     names = ["pictures/sub/c.png", "pictures/a.JPG", "pictures/b.png", "pictures/sub/c.png"]
     assert [one["filename"] for one in told] == names
     assert all(set(one) == {"filename", "class", "confidence"} for one in told)
-    assert told[0] == told[3]
+    assert told[0]["class"] == told[3]["class"]
+    # Sums over a batch may round differently from one place in it to another.
+    assert told[0]["confidence"] == pytest.approx(told[3]["confidence"], abs=1e-6)
     model = Model.open(folder / "model.npz")
     shares = model.probabilities(read_image(folder / "pictures" / "b.png", model)[None])[0]
     assert told[2]["class"] == CLASSES[shares.argmax()]
