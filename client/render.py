@@ -350,10 +350,9 @@ def _figures(report: Report) -> dict[str, object]:
         **{f"among the {top.k} most probable": percent(top.accuracy) for top in report.top_accuracy if top.k > 1},
         "mean F1": percent(report.averages.f1) if report.averages else None,
         "calibration error": percent(report.calibration_error),
-        f"without {report.leaked_images:,} leaked images": percent(report.accuracy_without_leaks)
-        if report.leaked_images
-        else None,
     }
+    if report.leaked_images:
+        more[f"without {report.leaked_images:,} leaked images"] = percent(report.accuracy_without_leaks)
     known = {name: value for name, value in more.items() if value is not None}
     return {"test accuracy": percent(report.accuracy), "test loss": number(report.loss), **known}
 

@@ -293,7 +293,7 @@ class Report(Value):
     top_accuracy: list[TopAccuracy] = []
     calibration_error: float | None = None
     calibration: list[ConfidenceBin] = []
-    leaked_images: int = 0
+    leaked_images: int | None = None
     accuracy_without_leaks: float | None = None
     label_suspicions: list[LabelSuspicion] = []
     provenance: dict[str, str] = {}

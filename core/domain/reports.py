@@ -86,8 +86,9 @@ class Report(_Value):
             distance of confidence from accuracy (Guo, Pleiss, Sun, Weinberger: On calibration of modern neural
             networks, 2017, equation 3).
         calibration: Those bins that have images, by rising confidence.
-        leaked_images: Test images whose pixels stand in the training split too, as the model sees them.
-        accuracy_without_leaks: Share of right answers among the others; ``None`` where none are left.
+        leaked_images: Test images whose pixels stand in the training split too, as the model sees them; ``None`` where
+            the images that were learnt from are not at hand, as in an evaluation elsewhere.
+        accuracy_without_leaks: Share of right answers among the others; ``None`` where none are left or known.
         label_suspicions: Images of validation and test, from which no weight was learnt, that another class claims
             with more confidence than its own images have on the mean: the most suspicious first, at most
             `MOST_SUSPICIONS`. By confident learning (Northcutt, Jiang, Chuang: Confident learning: estimating
@@ -107,7 +108,7 @@ class Report(_Value):
     top_accuracy: list[TopAccuracy] = []
     calibration_error: float | None = None
     calibration: list[ConfidenceBin] = []
-    leaked_images: int = 0
+    leaked_images: int | None = None
     accuracy_without_leaks: float | None = None
     label_suspicions: list[LabelSuspicion] = []
     provenance: dict[str, str] = {}

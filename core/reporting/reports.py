@@ -64,7 +64,8 @@ def make_report(
         loss: Mean cross-entropy of ``test`` in nats.
         versions: Of what trained.
         provenance: What the model was made of and with.
-        learnt_from_pack: Whether it was trained on the pack's training split, whose images are leaks elsewhere.
+        learnt_from_pack: Whether it was trained on the pack's training split, whose images are leaks elsewhere. If
+            not, which images are leaks is not known.
     """
     classes = len(pack.classes)
     truth, predicted = pack.labels[test.positions], test.shares.argmax(axis=1)
@@ -72,7 +73,7 @@ def make_report(
     confusion = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes).tolist()
     measures = measure_classes(pack.classes, confusion)
     bins = fill_bins(test.shares.max(axis=1, initial=0), right)
-    leaked = find_leaks(pack, test.positions) if learnt_from_pack else np.zeros(len(truth), np.bool_)
+    leaked = find_leaks(pack, test.positions) if learnt_from_pack else None
     return Report(
         accuracy=_mean(right),
         loss=loss,
@@ -85,8 +86,8 @@ def make_report(
         top_accuracy=list(_measure_top(test.shares, truth)),
         calibration_error=calibration_error(bins),
         calibration=bins,
-        leaked_images=int(leaked.sum()),
-        accuracy_without_leaks=_mean(right[~leaked]),
+        leaked_images=None if leaked is None else int(leaked.sum()),
+        accuracy_without_leaks=None if leaked is None else _mean(right[~leaked]),
         label_suspicions=list(_list_suspicions(pack, {"validation": validation, "test": test})),
         provenance=dict(provenance),
         images={"train": train_images, "validation": len(validation.positions), "test": len(test.positions)},

@@ -100,6 +100,10 @@ def test_a_report_shows_figures_of_all_images_and_labels_that_look_wrong():
     assert ["test/a/1.png", "test", "a", "b", "–"] in shown
 
 
+def test_a_report_that_knows_of_no_leaks_says_nothing_of_them():
+    assert "leaked" not in printed(render.report_view(Report(accuracy=0.5, leaked_images=None)))
+
+
 def test_a_report_without_test_images_is_shown_too():
     assert "–" in printed(render.report_view(Report(accuracy=None)))
 
