@@ -1,18 +1,16 @@
 """Platforms to be hurt, and a data set so small that a training is over in seconds."""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 from chaos.platform import Platform
 from chaos.squares import JOB, write_squares
 from chaos.training import Training
-
-from core.crash_points import POINTS
 
 OpenPlatform = Callable[..., AbstractContextManager[Platform]]
 _DATABASES = ("sqlite", "postgresql")
@@ -21,26 +19,21 @@ _DATABASES = ("sqlite", "postgresql")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a platform: they are the fault suite proper.
 
-    A test that runs on both databases takes turns in the short suite, by its name and its other parameters: it is there
-    on one of them. The long one has all.
+    Those that run on both databases take turns in the short suite: each is there on one of them. The long one has all.
     """
-    for item in items:
-        if "open_platform" not in getattr(item, "fixturenames", ()):
-            continue
+    tests = [item for item in items if "open_platform" in getattr(item, "fixturenames", ())]
+    on_both: dict[tuple[str, str, str], dict[str, pytest.Item]] = defaultdict(dict)
+    for item in tests:
         item.add_marker(pytest.mark.chaos)
         item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.timeout(240))
-        chosen = dict(item.callspec.params) if hasattr(item, "callspec") else {}
-        database = chosen.pop("platform", None)
-        if database in _DATABASES and database != _choose_database(item, chosen):
-            item.add_marker(pytest.mark.long)
-
-
-def _choose_database(item: pytest.Item, chosen: dict[str, Any]) -> str:
-    """Return the one of a test in the short suite; each point takes the other one than the point before."""
-    if "point" in chosen:
-        return _DATABASES[POINTS.index(chosen["point"]) % 2]
-    return _DATABASES[crc32(f"{item.originalname} {sorted(chosen.items())}".encode()) % 2]
+        database = item.callspec.params.get("platform") if hasattr(item, "callspec") else None
+        if database in _DATABASES and not item.get_closest_marker("long"):
+            rest = item.callspec.id.replace(database, "", 1)
+            on_both[str(item.path), item.originalname, rest][database] = item
+    pairs = [pair for _, pair in sorted(on_both.items()) if len(pair) == len(_DATABASES)]
+    for number, pair in enumerate(pairs):
+        pair[_DATABASES[number % 2]].add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(wrapper=True)

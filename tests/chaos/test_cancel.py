@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chaos.parts import shorten
 from chaos.platform import Platform
 from chaos.processes import until
 
@@ -14,11 +15,7 @@ from core.crash_points import POINTS
 RACES = (20, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(4 * 3600)]))
 # Where a job changes hands or a result is about to count; the others are in the long part.
 _SHORT = ("w.receive_before_claim", "w.epoch_mid", "w.ckpt_put_before_row", "w.final_put_before_commit")
-WORKER_POINTS = [
-    point if point in _SHORT else pytest.param(point, marks=pytest.mark.long)
-    for point in POINTS
-    if point.startswith("w.")
-]
+WORKER_POINTS = shorten((point for point in POINTS if point.startswith("w.")), short=_SHORT)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.parts import shorten
 from chaos.platform import Platform
 from chaos.processes import until
 
@@ -37,9 +38,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["bit flipped", "missing", *(pytest.param(name, marks=pytest.mark.long) for name in ("truncated", "empty"))]
-)
+@pytest.mark.parametrize("name", shorten(DAMAGES, short=("bit flipped", "missing")))
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, name: str
 ) -> None:
