@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,25 +63,23 @@ class Process:
         """Return the processes below a worker that train: each leads a group of its own."""
         return [child for child in self.children() if _leads_a_group(child)]
 
-    def send(self, number: int, *, below: bool = False) -> None:
-        """Send a signal to the program, and with ``below`` to everything below it too."""
-        for process in [*(self.children() if below else []), psutil.Process(self.pid)]:
+    def send(self, number: int, *, below: bool = False) -> list[psutil.Process]:
+        """Send a signal to the program, and with ``below`` to everything below it too; return to whom."""
+        processes = [*(self.children() if below else []), psutil.Process(self.pid)]
+        for process in processes:
             try:
                 process.send_signal(number)
             except psutil.NoSuchProcess:
                 continue
+        return processes
 
     def kill(self, *, below: bool = False) -> None:
         """Kill it with SIGKILL and wait for its end; with ``below`` all below it too, whose ports are free then."""
         if below:
             self.freeze()  # It would replace what is killed below it.
-        children = self.children() if below else []
-        for process in children:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.send(signal.SIGKILL)
+        killed = self.send(signal.SIGKILL, below=below)
         self.popen.wait()
-        until(lambda: not any(_lives(process) for process in children), f"the end of all below {self.name}")
+        until(lambda: not any(map(_lives, killed)), f"the end of all below {self.name}")
 
     def freeze(self, *, below: bool = False) -> None:
         """Stop it with SIGSTOP."""
