@@ -112,19 +112,3 @@ def test_every_route_is_documented_and_every_documented_route_exists(app):
         if method not in ("HEAD", "OPTIONS") and not rule.endpoint.startswith("docs.")
     }
     assert documented == routed
-
-
-def test_no_route_reaches_torch():
-    import subprocess
-    import sys
-
-    check = "import sys, api.wiring; sys.exit('torch' in sys.modules or 'core.training' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-def test_the_process_that_forks_imports_nothing_that_starts_threads():
-    import subprocess
-    import sys
-
-    check = "import sys, api.server; sys.exit(any(name in sys.modules for name in ('onnxruntime', 'celery', 'numpy')))"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
