@@ -19,6 +19,7 @@ ZIP_MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 _BINARY = {"type": "string", "format": "binary"}
 _FILES = {"type": "array", "minItems": 1, "items": _BINARY}
 _KINDS = "PNG, JPEG, BMP, GIF, WebP or TIFF"
+_ZIP_SIGNATURE = b"PK\x03\x04"
 # A ZIP has folders and clutter beside its images.
 _ENTRIES_PER_IMAGE = 4
 
@@ -68,7 +69,7 @@ def read_image() -> tuple[str, bytes]:
     if request.mimetype != "multipart/form-data":
         refuse_media_type("multipart/form-data with one file named image")
     form = open_form(request, _open_body(request), most_parts=ports().settings.max_predict_images)
-    images = [_take(part, number) for number, part in enumerate(form.read_parts())]
+    images = [_take(part, number, remedy="send an image of it") for number, part in enumerate(form.read_parts())]
     if len(images) > 1:
         raise InvalidError("Only one image is taken here.", faults=[Fault("/image", "stands more than once")])
     return next(_require(images))
@@ -82,19 +83,23 @@ def _read_form(request: StrictRequest) -> Images:
     form = open_form(request, _open_body(request), most_parts=ports().settings.max_predict_images)
     parts = form.read_parts()
     for number, part in enumerate(parts):
-        if part.name == "archive" and not number:
-            images = _unpack(cast("BinaryIO", part))
-            if next(parts, None) is not None:
-                raise InvalidError("An archive stands alone.", faults=[Fault("/archive", "is not the only field")])
-            yield from images
-        else:
-            yield _take(part, number)
+        if part.name != "archive":
+            yield _take(part, number, remedy="send it as the field archive")
+            continue
+        images = [] if number else _unpack(cast("BinaryIO", part))
+        if number or next(parts, None) is not None:
+            raise InvalidError("An archive stands alone.", faults=[Fault("/archive", "is not the only field")])
+        yield from images
 
 
-def _take(part: Part, number: int) -> tuple[str, bytes]:
+def _take(part: Part, number: int, *, remedy: str) -> tuple[str, bytes]:
     if part.name != "image":
         raise InvalidError("The form has an unknown field.", faults=[Fault(f"/{part.name}", "is not known")])
-    return part.filename or f"image-{number}", part.readall()
+    name, content = part.filename or f"image-{number}", part.readall()
+    if content.startswith(_ZIP_SIGNATURE):
+        fault = Fault(f"/image/{number}", f"{name}: is a ZIP; {remedy}")
+        raise InvalidError("An archive is no image.", code="unreadable_image", faults=[fault])
+    return name, content
 
 
 def _unpack(source: BinaryIO) -> list[tuple[str, bytes]]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.datasets.packs import Pack
+from core.domain.datasets import SPLITS
 from core.errors import IntegrityError, LenetError
 from core.inference.predictor import Predictor
 from core.reporting.reports import Answers, make_report
@@ -51,15 +52,16 @@ def evaluate(order: dict[str, Any]) -> dict[str, Any]:
     pack = Pack.open(Path(order["pack"]))
     if pack.classes != predictor.classes:
         raise IntegrityError("The dataset has other classes than the model.")
-    positions = _choose(pack, order["part"])
+    parts = {split: pack.indices(split) for split in (SPLITS if order["part"] == "all" else (order["part"],))}
+    positions = np.concatenate(list(parts.values()))
     logits = _compute_logits(predictor, pack, positions)
     found = score(logits, pack.labels[positions])
-    nothing = np.empty(0, np.int64)
+    answers = Answers(positions, probabilities(logits))
     report = make_report(
         pack,
-        test=Answers(positions, probabilities(logits)),
-        validation=Answers(nothing, np.empty((0, len(pack.classes)))),
-        train_images=0,
+        answers,
+        unlearnt={split: answers.of(np.isin(positions, places)) for split, places in parts.items()},
+        images={split: len(places) for split, places in parts.items()},
         loss=found.loss,
         versions=_versions(),
         provenance=predictor.metadata.provenance,
@@ -67,10 +69,6 @@ def evaluate(order: dict[str, Any]) -> dict[str, Any]:
     )
     Path(order["report"]).write_text(json.dumps(report.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8")
     return {"accuracy": found.accuracy, "loss": found.loss, "images": len(positions)}
-
-
-def _choose(pack: Pack, part: Any) -> npt.NDArray[np.int64]:
-    return np.arange(len(pack), dtype=np.int64) if part == "all" else pack.indices(part)
 
 
 def _compute_logits(predictor: Predictor, pack: Pack, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -37,6 +37,7 @@ routes = APIBlueprint(
     abp_security=SECURITY,
     abp_responses=problems(406, 409, 413),
 )
+_CLASSES_TOLD = 20
 _PNG, _JSON = "image/png", "application/json"
 
 
@@ -88,7 +89,10 @@ def _find_class(predictor: Predictor, name: str | None) -> int | None:
     if name is None:
         return None
     if name not in predictor.classes:
-        raise InvalidError("The model has no such class.", faults=[Fault("/class", "is no class of the model")])
+        known = ", ".join(predictor.classes[:_CLASSES_TOLD])
+        more = ", …" if len(predictor.classes) > _CLASSES_TOLD else ""
+        fault = Fault("/class", f"is no class of the model; it has {known}{more}")
+        raise InvalidError("The model has no such class.", faults=[fault])
     return predictor.classes.index(name)
 
 

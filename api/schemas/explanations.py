@@ -66,7 +66,7 @@ def shape_saliency(filename: str, saliency: Saliency, class_name: str) -> Salien
         filename=filename,
         class_name=class_name,
         class_index=saliency.class_index,
-        confidence=saliency.confidence,
+        confidence=round(saliency.confidence, _DIGITS),
         patch_size=saliency.patch_size,
         stride=saliency.stride,
         heat=saliency.heat.round(_DIGITS).tolist(),

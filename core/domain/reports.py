@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from core.domain.datasets import Split
 
 
 class _Value(BaseModel):
@@ -53,7 +54,7 @@ class LabelSuspicion(_Value):
     """An image whose label is likely wrong: ``confidence`` is the probability of ``suggested``, 0–1."""
 
     path: str
-    split: Literal["validation", "test"]
+    split: Split
     label: str
     suggested: str
     confidence: float
@@ -70,49 +71,48 @@ class ConfidenceBin(_Value):
 
 
 class Report(_Value):
-    """Figures of the test split; ``None`` where the dataset has no test images.
+    """Figures of the test split, or of what an evaluation looked at; ``None`` where the dataset has no such images."""
 
-    Attributes:
-        accuracy: Share of right answers, 0–1.
-        loss: Mean cross-entropy in nats.
-        classes: Class names in index order.
-        confusion_matrix: Counts; rows true, columns predicted.
-        per_class: In index order.
-        mistakes: The surest first; at most `MOST_MISTAKES`.
-        versions: Of what trained.
-        averages: Of ``per_class``.
-        top_accuracy: For each ``k`` of `TOP_K` that is smaller than the number of classes.
-        calibration_error: Expected calibration error, 0–1, over `CALIBRATION_BINS` bins of equal width: the mean
-            distance of confidence from accuracy (Guo, Pleiss, Sun, Weinberger: On calibration of modern neural
-            networks, 2017, equation 3).
-        calibration: Those bins that have images, by rising confidence.
-        leaked_images: Test images whose pixels stand in the training split too, as the model sees them; ``None`` where
-            the images that were learnt from are not at hand, as in an evaluation elsewhere.
-        accuracy_without_leaks: Share of right answers among the others; ``None`` where none are left or known.
-        label_suspicions: Images of validation and test, from which no weight was learnt, that another class claims
-            with more confidence than its own images have on the mean: the most suspicious first, at most
-            `MOST_SUSPICIONS`. By confident learning (Northcutt, Jiang, Chuang: Confident learning: estimating
-            uncertainty in dataset labels, 2021, section 3.1).
-        provenance: What the model was made of and with, by name.
-        images: How many images each split gave: ``train`` those that were learnt from.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     accuracy: float | None
+    """Share of right answers, 0–1."""
     loss: float | None
+    """Mean cross-entropy in nats."""
     classes: tuple[str, ...]
+    """Class names in index order."""
     confusion_matrix: list[list[int]]
+    """Counts; rows true, columns predicted."""
     per_class: list[ClassMetrics]
+    """In index order."""
     mistakes: list[Mistake]
+    """The surest first; at most 500."""
     versions: dict[str, str]
+    """Of what trained."""
     averages: Averages | None = None
+    """Of `per_class`."""
     top_accuracy: list[TopAccuracy] = []
+    """For each `k` of 1, 3 and 5 that is smaller than the number of classes."""
     calibration_error: float | None = None
+    """Expected calibration error, 0–1, over 15 bins of equal width: the mean distance of confidence from accuracy (Guo,
+    Pleiss, Sun, Weinberger: On calibration of modern neural networks, 2017, equation 3)."""
     calibration: list[ConfidenceBin] = []
+    """Those bins that have images, by rising confidence."""
     leaked_images: int | None = None
+    """Test images whose pixels stand in the training split too, as the model sees them; null where the images that were
+    learnt from are not at hand, as in an evaluation elsewhere."""
     accuracy_without_leaks: float | None = None
+    """Share of right answers among the others; null where none are left or known."""
     label_suspicions: list[LabelSuspicion] = []
+    """Images from which no weight was learnt (validation and test, or what an evaluation looked at) that another class
+    claims with more confidence than its own images have on the mean: the most suspicious first, at most 100. By
+    confident learning (Northcutt, Jiang, Chuang: Confident learning: estimating uncertainty in dataset labels, 2021,
+    section 3.1)."""
     provenance: dict[str, str] = {}
+    """What the model was made of and with, by name."""
     images: dict[str, int] = {}
+    """How many images of each split it rests on. Of a job, `train` are those that were learnt from; an evaluation names
+    only the splits that it looked at."""
 
 
 MOST_MISTAKES = 500

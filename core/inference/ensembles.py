@@ -7,7 +7,7 @@ from pydantic import Field
 
 from core.domain.ensembles import Voting
 from core.inference.decoders import Pixels, ReadImages
-from core.inference.predictions import Form, Prediction, RankedClass, Value, map_images
+from core.inference.predictions import Form, Prediction, RankedClass, Value, map_images, round_shares
 from core.inference.predictor import Predictor
 from core.inference.voting import Floats, Vote, decide
 
@@ -85,17 +85,19 @@ def _name(
     voters: Sequence[Voter], filenames: Sequence[str], probabilities: Sequence[Floats], vote: Vote, top_k: int
 ) -> Iterable[VotedPrediction]:
     classes = voters[0].predictor.classes
+    all_shares, agreement = round_shares(vote.shares).tolist(), round_shares(vote.agreement).tolist()
+    confidences = [round_shares(own).tolist() for own in probabilities]
     for place, filename in enumerate(filenames):
-        shares, order = vote.shares[place].tolist(), vote.order[place].tolist()
+        shares, order = all_shares[place], vote.order[place].tolist()
         yield VotedPrediction(
             filename=filename,
             class_name=classes[order[0]],
             class_index=order[0],
             confidence=shares[order[0]],
             top=tuple(RankedClass(class_name=classes[rank], probability=shares[rank]) for rank in order[:top_k]),
-            agreement=float(vote.agreement[place]),
+            agreement=agreement[place],
             votes=tuple(
-                Ballot(job_id=voter.job_id, class_name=classes[index], confidence=float(own[place, index]))
-                for voter, own, index in zip(voters, probabilities, vote.ballots[:, place].tolist(), strict=True)
+                Ballot(job_id=voter.job_id, class_name=classes[index], confidence=own[place][index])
+                for voter, own, index in zip(voters, confidences, vote.ballots[:, place].tolist(), strict=True)
             ),
         )

@@ -165,11 +165,16 @@ def _list_faults(
             yield Fault(f"/image/{index}", f"{filename}: {error.detail}")
 
 
+def round_shares(shares: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return shares, 0–1, as answers give them."""
+    return shares.astype(np.float64).round(_DIGITS)
+
+
 def _name(
     classes: Sequence[str], filenames: Sequence[str], answers: npt.NDArray[np.float32], top_k: int
 ) -> list[Prediction]:
     order = np.argsort(-answers, axis=1, kind="stable")[:, :top_k].tolist()
-    rounded = np.round(answers.astype(np.float64), _DIGITS).tolist()
+    rounded = round_shares(answers).tolist()
     # One by one, making them would take longer than predicting.
     return _PREDICTIONS.validate_python(
         [

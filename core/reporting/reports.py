@@ -2,13 +2,15 @@
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from core.datasets.packs import Pack
+from core.domain.datasets import Split
 from core.domain.reports import (
     MOST_MISTAKES,
     MOST_SUSPICIONS,
@@ -42,13 +44,17 @@ class Answers:
     positions: Positions
     shares: npt.NDArray[np.floating]
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """Return the answers to those of its images that ``chosen`` ``(images,)`` names."""
+        return replace(self, positions=self.positions[chosen], shares=self.shares[chosen])
+
 
 def make_report(
     pack: Pack,
+    answers: Answers,
     *,
-    test: Answers,
-    validation: Answers,
-    train_images: int,
+    unlearnt: Mapping[Split, Answers],
+    images: Mapping[Split, int],
     loss: float | None,
     versions: Mapping[str, str],
     provenance: Mapping[str, str],
@@ -58,39 +64,40 @@ def make_report(
 
     Args:
         pack: The dataset.
-        test: Answers to the test split, maybe of no image.
-        validation: Answers to images that chose among epochs and trained nothing, maybe of no image.
-        train_images: How many images were learnt from.
-        loss: Mean cross-entropy of ``test`` in nats.
+        answers: What the figures are of: in a training those to the test split, maybe of no image.
+        unlearnt: Answers to every image that is at hand and that nothing was learnt from, by split: labels among them
+            may look wrong.
+        images: How many images of each split the report rests on.
+        loss: Mean cross-entropy of ``answers`` in nats.
         versions: Of what trained.
         provenance: What the model was made of and with.
         learnt_from_pack: Whether it was trained on the pack's training split, whose images are leaks elsewhere. If
             not, which images are leaks is not known.
     """
     classes = len(pack.classes)
-    truth, predicted = pack.labels[test.positions], test.shares.argmax(axis=1)
+    truth, predicted = pack.labels[answers.positions], answers.shares.argmax(axis=1)
     right = predicted == truth
     confusion = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes).tolist()
     measures = measure_classes(pack.classes, confusion)
-    bins = fill_bins(test.shares.max(axis=1, initial=0), right)
-    leaked = find_leaks(pack, test.positions) if learnt_from_pack else None
+    bins = fill_bins(answers.shares.max(axis=1, initial=0), right)
+    leaked = find_leaks(pack, answers.positions) if learnt_from_pack else None
     return Report(
         accuracy=_mean(right),
         loss=loss,
         classes=pack.classes,
         confusion_matrix=confusion,
         per_class=measures,
-        mistakes=list(_list_mistakes(pack, test)),
+        mistakes=list(_list_mistakes(pack, answers)),
         versions=dict(versions),
         averages=average_classes(measures),
-        top_accuracy=list(_measure_top(test.shares, truth)),
+        top_accuracy=list(_measure_top(answers.shares, truth)),
         calibration_error=calibration_error(bins),
         calibration=bins,
         leaked_images=None if leaked is None else int(leaked.sum()),
         accuracy_without_leaks=None if leaked is None else _mean(right[~leaked]),
-        label_suspicions=list(_list_suspicions(pack, {"validation": validation, "test": test})),
+        label_suspicions=list(_list_suspicions(pack, unlearnt)),
         provenance=dict(provenance),
-        images={"train": train_images, "validation": len(validation.positions), "test": len(test.positions)},
+        images=dict(images),
     )
 
 
@@ -137,7 +144,7 @@ def _list_mistakes(pack: Pack, answers: Answers) -> Iterable[Mistake]:
         )
 
 
-def _list_suspicions(pack: Pack, parts: Mapping[str, Answers]) -> Iterable[LabelSuspicion]:
+def _list_suspicions(pack: Pack, parts: Mapping[Split, Answers]) -> Iterable[LabelSuspicion]:
     positions = np.concatenate([part.positions for part in parts.values()])
     splits = [name for name, part in parts.items() for _ in part.positions]
     shares = np.concatenate([part.shares for part in parts.values()])
@@ -145,14 +152,12 @@ def _list_suspicions(pack: Pack, parts: Mapping[str, Answers]) -> Iterable[Label
     found = find_suspicions(shares, labels)
     for place, (index, suggested) in enumerate(found[:MOST_SUSPICIONS]):
         position = int(positions[index])
-        yield LabelSuspicion.model_validate(
-            {
-                "path": pack.image_path(position),
-                "split": splits[index],
-                "label": pack.classes[labels[index]],
-                "suggested": pack.classes[suggested],
-                "confidence": float(shares[index, suggested]),
-                "label_probability": float(shares[index, labels[index]]),
-                "thumbnail": make_thumbnail(pack.pixels[position]) if place < MOST_THUMBNAILS else None,
-            }
+        yield LabelSuspicion(
+            path=pack.image_path(position),
+            split=splits[index],
+            label=pack.classes[labels[index]],
+            suggested=pack.classes[suggested],
+            confidence=float(shares[index, suggested]),
+            label_probability=float(shares[index, labels[index]]),
+            thumbnail=make_thumbnail(pack.pixels[position]) if place < MOST_THUMBNAILS else None,
         )

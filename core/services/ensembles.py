@@ -106,8 +106,11 @@ def check_members(session: Session, tenant_id: str, job_ids: Sequence[str]) -> N
     """
     query = select(JobRow).where(JobRow.id.in_(job_ids), JobRow.tenant_id == tenant_id).order_by(JobRow.id)
     rows = {row.id: row for row in session.scalars(query.with_for_update(read=True))}
-    if set(job_ids) - set(rows):
-        raise NotFoundError("There is no such job.", code="job_not_found")
+    unknown = [
+        Fault(f"/job_ids/{place}", "there is no such job") for place, job_id in enumerate(job_ids) if job_id not in rows
+    ]
+    if unknown:
+        raise NotFoundError("There is no such job.", code="job_not_found", faults=unknown)
     faults = [
         Fault(f"/job_ids/{place}", f"the job is {rows[job_id].status}")
         for place, job_id in enumerate(job_ids)

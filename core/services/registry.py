@@ -77,7 +77,7 @@ def delete_model(session: Session, tenant_id: str, name: str) -> None:
     row = _find(session, tenant_id, name, lock=True)
     if aliases := _read_aliases(session, [row.id])[row.id]:
         names = ", ".join(alias.alias for alias in aliases)
-        raise ConflictError(f"The model has aliases ({names}); delete them first.", code="model_in_use")
+        raise ConflictError(f"Aliases point at its versions ({names}); delete them first.", code="model_in_use")
     for table in (ModelAliasChangeRow, ModelVersionRow):
         session.execute(delete(table).where(table.model_id == row.id))
     session.execute(delete(ModelRow).where(ModelRow.id == row.id))
@@ -150,7 +150,7 @@ def delete_version(session: Session, tenant_id: str, name: str, version: int) ->
     row = _find_version(session, model, version)
     pointing = [alias.alias for alias in _read_aliases(session, [model.id])[model.id] if alias.version == version]
     if pointing:
-        detail = f"The aliases {', '.join(pointing)} point at the version; set them to another one first."
+        detail = f"Aliases point at the version ({', '.join(pointing)}); set them to another one first."
         raise ConflictError(detail, code="version_in_use")
     session.delete(row)
 
@@ -221,22 +221,30 @@ def find_source(reader: Reader, tenant_id: str, name: str, reference: str) -> So
         ).where(ModelAliasRow.alias == reference)
     found = reader.execute(query).one_or_none()
     if found is None:
-        raise NotFoundError("There is no such model, version or alias.", code="model_not_found")
+        raise _explain_missing(reader, tenant_id, name, reference)
     return Source(found.job_id, found.ensemble_id)
+
+
+def _explain_missing(reader: Reader, tenant_id: str, name: str, reference: str) -> NotFoundError:
+    """Return why `find_source` found nothing."""
+    known = reader.execute(select(ModelRow.id).where(ModelRow.tenant_id == tenant_id, ModelRow.name == name))
+    if known.one_or_none() is None:
+        return _no_model()
+    return _no_version() if reference.isdecimal() else _no_alias()
 
 
 def _find(session: Session, tenant_id: str, name: str, *, lock: bool = False) -> ModelRow:
     query = select(ModelRow).where(ModelRow.tenant_id == tenant_id, ModelRow.name == name)
     row = session.scalar((query.with_for_update() if lock else query).execution_options(populate_existing=True))
     if row is None:
-        raise NotFoundError("There is no such model.", code="model_not_found")
+        raise _no_model()
     return row
 
 
 def _find_version(session: Session, model: ModelRow, version: int) -> ModelVersionRow:
     row = session.get(ModelVersionRow, (model.id, version))
     if row is None:
-        raise NotFoundError("The model has no such version.", code="version_not_found")
+        raise _no_version()
     return row
 
 
@@ -256,6 +264,14 @@ def _record(
             model_id=model.id, alias=alias, before=before, after=after, at=read_clock(session), by=actor
         )
     )
+
+
+def _no_model() -> NotFoundError:
+    return NotFoundError("There is no such model.", code="model_not_found")
+
+
+def _no_version() -> NotFoundError:
+    return NotFoundError("The model has no such version.", code="version_not_found")
 
 
 def _no_alias() -> NotFoundError:

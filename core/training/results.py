@@ -55,17 +55,19 @@ def write_results(
     files |= {name: folder / name for name in _MEDIA_TYPES if name not in files}
     _write_json(files["config.json"], {**training.config.plain(), "precision": training.engine.choice.precision})
     _write_history(files["history.csv"], training.history)
+    split = training.split
+    test_answers = _answers(split.test, logits)
     report = make_report(
         training.pack,
-        test=_answers(training.split.test, logits),
-        validation=_answers(training.split.validation, validation),
-        train_images=len(training.split.train),
+        test_answers,
+        unlearnt={"validation": _answers(split.validation, validation), "test": test_answers},
+        images={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         loss=test.loss if test else None,
         versions=list_versions(training.engine),
         provenance=origin,
     )
     _write_json(files["report.json"], report.model_dump(mode="json"))
-    write_test_predictions(files[TEST_PREDICTIONS], training.pack, training.split.test, logits)
+    write_test_predictions(files[TEST_PREDICTIONS], training.pack, split.test, logits)
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
 
 

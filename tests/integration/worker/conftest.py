@@ -63,7 +63,8 @@ def _store_pack(path: Path, store: ObjectStore, moment: object) -> PackRow:
     writer = PackWriter(path, image_size=32, color_mode="grayscale")
     writer.append((draw.integers(0, 60, (75, 32, 32, 1)) + labels[:, None, None, None] * 90).astype(np.uint8))
     splits = np.repeat(np.array([0, 2], np.uint8), [60, 15])
-    digest = writer.finish(labels=labels, splits=splits, paths=["x.png"] * 75, classes=["a", "b", "c"])
+    paths = [f"{number}.png" for number in range(75)]
+    digest = writer.finish(labels=labels, splits=splits, paths=paths, classes=["a", "b", "c"])
     stored = store.put_file("tenants/t/datasets/ds_1/packs/x", path)
     return PackRow(
         dataset_id="ds_1", image_size=32, color_mode="grayscale", digest=digest, key=stored.key,

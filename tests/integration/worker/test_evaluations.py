@@ -22,6 +22,7 @@ from core.datasets.packs import Pack
 from core.db.engine import Sessions, read_clock, transaction
 from core.db.rows import EvaluationRow
 from core.domain.architectures import layers
+from core.domain.datasets import SPLITS
 from core.domain.exports import ModelMetadata
 from core.domain.jobs import StopReason
 from core.domain.training_config import resolve
@@ -171,10 +172,14 @@ def test_nothing_that_waits_is_no_work(yard: Yard) -> None:
     assert not yard.run()
 
 
-@pytest.mark.parametrize(("part", "images"), [("test", 15), ("train", 60), ("all", 75)])
+@pytest.mark.parametrize(
+    ("part", "splits"),
+    [("test", {"test": 15}), ("train", {"train": 60}), ("all", {"train": 60, "validation": 0, "test": 15})],
+)
 def test_the_figures_are_those_of_the_model_on_these_images(
-    yard: Yard, model: bytes, tmp_path: Path, part: str, images: int
+    yard: Yard, model: bytes, tmp_path: Path, part: str, splits: dict[str, int]
 ) -> None:
+    images = sum(splits.values())
     evaluation_id = yard.ask(part)
     assert yard.run()
     row = yard.look(evaluation_id)
@@ -192,6 +197,11 @@ def test_the_figures_are_those_of_the_model_on_these_images(
     assert (report["accuracy"], report["loss"]) == (row.metrics["accuracy"], row.metrics["loss"])
     assert np.sum(report["confusion_matrix"]) == images
     assert len(report["mistakes"]) == (~right).sum()
+    assert report["images"] == splits
+    stands_in = {pack.image_path(position): SPLITS[pack.splits[position]] for position in range(len(pack))}
+    suspicions = report["label_suspicions"]
+    assert suspicions
+    assert all(one["split"] == stands_in[one["path"]] for one in suspicions)
     # What the model learnt from is not looked at: that nothing leaked would be a claim.
     assert (report["leaked_images"], report["accuracy_without_leaks"]) == (None, None)
 

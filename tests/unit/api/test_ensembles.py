@@ -104,6 +104,8 @@ def test_members_vote_on_each_image(client, form, members, make_image):
     assert [vote["job_id"] for vote in gray["votes"]] == members
     assert gray["agreement"] == gray["confidence"] == pytest.approx(2 / 3)
     assert all(0.5 < vote["confidence"] <= 1 for vote in gray["votes"])
+    told = [gray["agreement"], *(vote["confidence"] for vote in gray["votes"])]
+    assert told == [round(share, 6) for share in told], "no more digits than a job's answers have"
     assert gray["top"] == [{"class": "bee", "probability": gray["confidence"]}]
 
 
@@ -218,6 +220,7 @@ def test_jobs_of_other_classes_are_422_and_all_named(client, members, make_membe
 def test_an_unknown_job_is_404(client, members):
     response = client.post(URL, json={"job_ids": [members[0], "job_none"]})
     assert (response.status_code, response.get_json()["code"]) == (404, "job_not_found")
+    assert faults(response) == {"/job_ids/1"}
 
 
 def test_sent_twice_with_one_key_there_is_one_ensemble(client, members):

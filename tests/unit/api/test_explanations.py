@@ -79,7 +79,9 @@ def test_the_class_is_the_likeliest_where_none_is_named(client, job_id, make_ima
 
 def test_a_class_that_the_model_does_not_know_is_422(client, job_id, half):
     response = look(client, job_id, "saliency", ("half.png", half), query="?class=cat")
-    assert (response.status_code, response.get_json()["errors"][0]["pointer"]) == (422, "/class")
+    (error,) = response.get_json()["errors"]
+    assert (response.status_code, error["pointer"]) == (422, "/class")
+    assert "ant, bee" in error["detail"], "which classes it has"
 
 
 @pytest.mark.parametrize("part", LOOKS)

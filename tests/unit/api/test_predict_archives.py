@@ -55,7 +55,19 @@ def test_a_zip_in_a_form_stands_alone(client, job_id, make_image):
         {"image": (io.BytesIO(image), "b.png"), "archive": (io.BytesIO(archive), "a.zip")},
     ):
         response = predict_form(client, job_id, **fields)
-        assert (response.status_code, response.get_json()["errors"][0]["pointer"]) == (422, "/archive")
+        assert response.status_code == 422
+        assert response.get_json()["errors"] == [{"pointer": "/archive", "detail": "is not the only field"}]
+
+
+@pytest.mark.parametrize(("part", "remedy"), [("predict", "the field archive"), ("saliency", "an image of it")])
+def test_a_zip_that_calls_itself_an_image_is_named_with_what_to_do(client, job_id, make_image, part, remedy):
+    files = [(io.BytesIO(pack([("a.png", make_image(255))])), "photos.zip")]
+    response = client.post(f"{JOBS}/{job_id}/{part}", data={"image": files}, content_type="multipart/form-data")
+    assert (response.status_code, response.get_json()["code"]) == (422, "unreadable_image")
+    (error,) = response.get_json()["errors"]
+    assert error["pointer"] == "/image/0"
+    assert "photos.zip: is a ZIP" in error["detail"]
+    assert remedy in error["detail"]
 
 
 def test_every_image_of_a_zip_that_cannot_be_read_is_named(client, job_id, make_image):

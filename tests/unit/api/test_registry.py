@@ -201,6 +201,21 @@ def test_what_is_not_there_is_404(client, model, make_job, predict):
         assert response.status_code == 404, response.request.path
 
 
+@pytest.mark.parametrize(
+    ("reference", "code"),
+    [
+        ("insects@production", "alias_not_found"),
+        ("insects@2", "version_not_found"),
+        ("none@1", "model_not_found"),
+        ("none@production", "model_not_found"),
+    ],
+)
+@pytest.mark.usefixtures("model")
+def test_a_reference_tells_what_of_it_is_not_there(client, predict, reference, code):
+    assert predict(f"{URL}/{reference}", 0).get_json()["code"] == code
+    assert client.get(f"{URL}/{reference}/artifacts/model.onnx").get_json()["code"] == code
+
+
 def test_a_version_that_an_alias_points_at_stays(client, model, make_job):
     add(client, model, job_id=make_job())
     set_alias(client, model, "production", 1)

@@ -51,13 +51,13 @@ def leave(make_pack, tmp_path):
             layers=describe_network(network),
         )
         write_arrays_file(tmp_path / "model.npz", weights, about)
-        positions, none = pack.indices("test"), np.empty(0, np.int64)
+        positions = pack.indices("test")
         shares = np.random.default_rng(0).dirichlet(np.ones(count), len(positions)).astype(np.float32)
         report = make_report(
             pack,
-            test=Answers(positions, shares),
-            validation=Answers(none, np.empty((0, count), np.float32)),
-            train_images=2 * count,
+            (answers := Answers(positions, shares)),
+            unlearnt={"test": answers},
+            images={"train": 2 * count, "validation": 0, "test": len(positions)},
             loss=0.7 if test else None,
             versions={},
             provenance=PROVENANCE,

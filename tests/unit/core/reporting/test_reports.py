@@ -24,9 +24,9 @@ def report_on(pack, shares, *, validation=NONE, split="test"):
     positions = pack.indices(split)
     return make_report(
         pack,
-        test=Answers(positions, shares),
-        validation=validation,
-        train_images=60,
+        (answers := Answers(positions, shares)),
+        unlearnt={"validation": validation, "test": answers},
+        images={"train": 60, "validation": len(validation.positions), "test": len(positions)},
         loss=0.5,
         versions={},
         provenance={},
@@ -67,9 +67,9 @@ def test_the_accuracy_among_the_most_probable_is_that_of_scikit_learn(make_pack,
     truth = pack.labels[pack.indices("test")]
     report = make_report(
         pack,
-        test=Answers(pack.indices("test"), shares),
-        validation=Answers(np.empty(0, np.int64), np.empty((0, 7))),
-        train_images=14,
+        (answers := Answers(pack.indices("test"), shares)),
+        unlearnt={"test": answers},
+        images={"test": 63},
         loss=None,
         versions={},
         provenance={},
