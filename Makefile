@@ -38,8 +38,8 @@ test-all: setup ## Run every test but for the fault suite's long part
 
 # Its tests mostly wait, for leases and for silence; those of a file share a platform.
 faults: PYTEST_OPTIONS = -n 4 --dist loadfile
-faults: setup ## Kill, freeze and poison a real platform, and check that nothing is lost (minutes)
-	@$(RUN) pytest tests/chaos -m "chaos and not long" $(PYTEST_OPTIONS)
+faults: setup ## Kill, freeze and poison a real platform, and check that nothing is lost (MINUTES=8: begin none after)
+	@FAULTS_MINUTES=$(MINUTES) $(RUN) pytest tests/chaos -m "chaos and not long" $(PYTEST_OPTIONS)
 
 security: setup ## Attack a real platform in every way of docs/explanation/security.md (minutes)
 	@$(RUN) pytest tests/security $(PYTEST_OPTIONS)
