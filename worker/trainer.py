@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import LenetError
+from core.priority import lower_priority
 
 if TYPE_CHECKING:
     from core.training.contract import TrainingResult
@@ -52,7 +53,7 @@ def main(connection: Connection, nice: int) -> None:
 def isolate(nice: int) -> None:
     """Make a process group, take a low priority, and die with the parent; the supervisor handles signals."""
     os.setsid()
-    os.nice(nice)
+    lower_priority(nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":

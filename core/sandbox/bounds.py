@@ -1,8 +1,9 @@
 """How much of the machine a process may take."""
 
-import os
 import resource
 from dataclasses import dataclass
+
+from core.priority import lower_priority
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Bounds:
 
     def take(self) -> None:
         """Bound this process; a bound that is tighter already stays."""
-        os.nice(self.nice)
+        lower_priority(self.nice)
         _lower(resource.RLIMIT_AS, self.memory_bytes)
         _lower(resource.RLIMIT_FSIZE, self.file_bytes)
         _lower(resource.RLIMIT_NOFILE, self.open_files)

@@ -120,7 +120,9 @@ def test_a_trainer_has_a_group_of_its_own_and_a_low_priority(trainers: TrainerSo
     trainer.start(_order(tmp_path, epochs=1000))
     _hear(trainer, until="epoch")
     assert os.getpgid(trainer.pid) == trainer.pid
-    assert psutil.Process(trainer.pid).nice() >= 1
+    assert (niceness := psutil.Process(trainer.pid).nice()) >= 1
+    group = Path(f"/proc/{trainer.pid}/autogroup")
+    assert not group.exists() or group.read_text().endswith(f" nice {niceness}\n")
     trainer.kill()
     trainer.end()
 
