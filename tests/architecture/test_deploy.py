@@ -320,6 +320,14 @@ def test_workers_have_time_for_their_checkpoints():
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= _WORKER_GRACE_SECONDS
 
 
+def test_what_computes_for_long_gives_way_to_all_else():
+    usual = 1024
+    shares = {name: service.get("cpu_shares", usual) for name, service in SERVICES.items()}
+    workers = {"worker-cpu", "worker-gpu", "worker-ingest"}
+    assert max(shares[name] for name in workers) <= usual / 8
+    assert {shares[name] for name in shares.keys() - workers} == {usual}
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_what_is_waited_for_exists_and_can_come_about(name):
     for other, wait in SERVICES[name].get("depends_on", {}).items():
