@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.db.engine import read_clock
+from core.db.engine import database_now
 from core.db.rows import AuditRow
 from core.domain.identifiers import new_id
 from core.services.paging import Page, read_page
@@ -47,7 +47,7 @@ def record(
     session.add(
         AuditRow(
             id=new_id("audit"),
-            at=read_clock(session),
+            at=database_now(),
             tenant_id=actor.tenant_id,
             key_id=actor.key_id,
             request_id=actor.request_id,

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from core.db.engine import read_clock
+from core.db.engine import database_now, read_clock
 from core.db.rows import JobRow, JobTransitionRow
 from core.domain.jobs import ENDED, JobStatus, check_transition
 
@@ -64,7 +64,7 @@ def record_transition(
     session.add(
         JobTransitionRow(
             job_id=job_id,
-            at=read_clock(session),
+            at=database_now(),
             before=before,
             after=after,
             attempt=attempt,
