@@ -58,11 +58,7 @@ def record_epoch(
     now = read_clock(session)
     newer = {} if progress is None else {"progress": progress}
     wishes = write_fenced(session, claim, metrics=metrics, last_progress_at=now, **newer)
-    earlier = select(func.count()).where(EpochRow.job_id == claim.job_id, EpochRow.epoch < figures.epoch)
-    if session.scalar(earlier) != figures.epoch - 1:
-        raise LeaseLostError(
-            f"Epochs before {figures.epoch} of {claim.job_id} are not there: the database was set back."
-        )
+    _refuse_gap(session, claim, before=figures.epoch)
     session.merge(EpochRow(job_id=claim.job_id, attempt=claim.attempt, finished_at=now, **vars(figures)))
     return wishes
 
@@ -74,7 +70,7 @@ def _refuse_gap(session: Session, claim: Claim, *, before: int) -> None:
     """
     earlier = select(func.count()).where(EpochRow.job_id == claim.job_id, EpochRow.epoch < before)
     if session.scalar(earlier) != before - 1:
-        raise LeaseLostError(f"Epochs before {before} are not there: the database was set back.")
+        raise LeaseLostError(f"Epochs before {before} of {claim.job_id} are not there: the database was set back.")
 
 
 def record_checkpoint(session: Session, claim: Claim, stored: StoredObject, *, epoch: int, batch: int) -> list[str]:
