@@ -75,8 +75,8 @@ def host_lives(session: Session, host: str) -> bool:
 
 def list_live(session: Session) -> list[WorkerRow]:
     """Return the workers that are alive."""
-    rows = session.execute(select(WorkerRow, database_now().label("now"))).all()  # One question where it could be two.
-    return [worker for worker, now in rows if worker.heartbeat_at >= now - timedelta(seconds=ALIVE_SECONDS)]
+    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
+    return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest)))
 
 
 def list_trainers(session: Session) -> list[WorkerRow]:

@@ -16,11 +16,11 @@ needs_groups = pytest.mark.skipif(not GROUP.exists(), reason="this kernel does n
 PROGRAM = """
 import os, sys
 from core.priority import lower_priority
-before = open("/proc/self/autogroup").read() if os.path.exists("/proc/self/autogroup") else ""
+before = open("/proc/self/autogroup").read()
 lower_priority(int(sys.argv[1]))
 print(os.nice(0))
 print(before.strip())
-print(open("/proc/self/autogroup").read().strip() if before else "")
+print(open("/proc/self/autogroup").read().strip())
 """
 
 
