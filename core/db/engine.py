@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, Float, create_engine, event, literal, select
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
@@ -59,6 +59,27 @@ def _postgresql_now(element: database_now, compiler: SQLCompiler, **_: Any) -> s
 @compiles(database_now, "sqlite")
 def _sqlite_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001 - SQLAlchemy's signature
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+class database_past(FunctionElement[datetime]):  # noqa: N801 - SQL functions are written in lower case
+    """What the database's clock said so many seconds ago: for a condition, which then needs no time to be read first."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(literal(seconds, Float()))
+
+
+@compiles(database_past, "postgresql")
+def _postgresql_past(element: database_past, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(clock_timestamp() - make_interval(secs => {compiler.process(element.clauses, **options)}))"
+
+
+@compiles(database_past, "sqlite")
+def _sqlite_past(element: database_past, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', (-{seconds}) || ' seconds') || '000')"
 
 
 def open_engine(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Engine:

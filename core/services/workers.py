@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, delete, literal, select
 from sqlalchemy.orm import Session
 
-from core.db.engine import database_now, read_clock
+from core.db.engine import database_now, database_past, read_clock
 from core.db.rows import DatasetRow, EvaluationRow, JobRow, WorkerRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.placement import choose_queue, list_queues, name_need
@@ -17,6 +17,7 @@ from core.services.quotas import OWN_HOLDS_ARE_SET
 # A worker reports every few seconds; one that has been silent for this long is not counted on.
 ALIVE_SECONDS = 30.0
 FORGOTTEN_SECONDS = 24 * 3600.0
+_LIVES = WorkerRow.heartbeat_at >= database_past(ALIVE_SECONDS)
 _TRAINS_ON_GPU = and_(WorkerRow.role == "train", WorkerRow.device == "cuda")
 # One row at least, the workers' columns empty where there is none.
 _MOMENT = select(
@@ -62,21 +63,18 @@ def leave(session: Session, name: str) -> None:
 
 def list_workers(session: Session) -> list[WorkerRow]:
     """Return every worker that has reported within a day, by name."""
-    oldest = read_clock(session) - timedelta(seconds=FORGOTTEN_SECONDS)
-    return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest).order_by(WorkerRow.name)))
+    known = WorkerRow.heartbeat_at >= database_past(FORGOTTEN_SECONDS)
+    return list(session.scalars(select(WorkerRow).where(known).order_by(WorkerRow.name)))
 
 
 def host_lives(session: Session, host: str) -> bool:
     """Return whether a worker of that host is alive."""
-    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
-    found = select(WorkerRow.name).where(WorkerRow.host == host, WorkerRow.heartbeat_at >= oldest).limit(1)
-    return session.scalar(found) is not None
+    return session.scalar(select(WorkerRow.name).where(WorkerRow.host == host, _LIVES).limit(1)) is not None
 
 
 def list_live(session: Session) -> list[WorkerRow]:
     """Return the workers that are alive."""
-    oldest = read_clock(session) - timedelta(seconds=ALIVE_SECONDS)
-    return list(session.scalars(select(WorkerRow).where(WorkerRow.heartbeat_at >= oldest)))
+    return list(session.scalars(select(WorkerRow).where(_LIVES)))
 
 
 def list_trainers(session: Session) -> list[WorkerRow]:

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
 from core.db.migrations import migrate
-from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow
+from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow, WorkerRow
 from core.domain.datasets import (
     DatasetStatus,
     EntryCounts,
@@ -211,6 +211,23 @@ def test_no_wake_up_of_a_torch_job_goes_to_a_worker_without_torch(
         workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[], engines=("numpy",))
     assert _wake_ups(sessions, tenant, dataset) == ["cpu"]
     assert _wake_ups(sessions, tenant, dataset, config=NUMPY) == ["numpy", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("silent_for", "lives", "is_known"),
+    [(0, True, True), (28, True, True), (32, False, True), (24 * 3600 + 2, False, False)],
+)
+def test_a_worker_lives_for_half_a_minute_after_its_report_and_is_known_for_a_day(
+    sessions: Sessions, silent_for: int, lives: bool, is_known: bool
+) -> None:
+    with transaction(sessions) as session:
+        workers.report(session, name="n", host="h", role="train", device="cpu", slots=1, busy=[])
+        silent = {"heartbeat_at": read_clock(session) - timedelta(seconds=silent_for)}
+        session.execute(update(WorkerRow).values(silent))
+        assert [worker.name for worker in workers.list_live(session)] == ["n"] * lives
+        assert workers.host_lives(session, "h") is lives
+        assert not workers.host_lives(session, "another")
+        assert [worker.name for worker in workers.list_workers(session)] == ["n"] * is_known
 
 
 class _NoMessages:
