@@ -62,7 +62,7 @@ def _sqlite_now(element: database_now, compiler: SQLCompiler, **_: Any) -> str: 
 
 
 class database_past(FunctionElement[datetime]):  # noqa: N801 - SQL functions are written in lower case
-    """What the database's clock said so many seconds ago: for a condition, which then needs no time to be read first."""
+    """What the database's clock said so many seconds ago: a condition with it needs no time to be read first."""
 
     type = UTCDateTime()
     inherit_cache = True

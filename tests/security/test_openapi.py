@@ -1,6 +1,6 @@
 """Every operation of openapi.json, explored by schemathesis with every check on, by keys of each scope.
 
-What follows from the document alone is sent whole, however long it takes; what is made up, for ``SECONDS`` with each key.
+What follows from the document alone is sent whole, however long it takes; what is made up, for seconds with each key.
 ``make explore SECONDS=600`` goes on for longer; its seed is drawn anew and said.
 """
 
