@@ -224,9 +224,7 @@ class _ChunkDecoder:
             self._digests[index] = hash((form.size, pixels))
             if self._previewed[index]:
                 self._previews[index] = _make_preview(sheet.crop(box), self._job.preview_side)
-        if self._job.color_mode == "grayscale" and form.mode != "L":
-            sheet = sheet.convert("L")
-        resized = resize_sheet(sheet, form, self._job.image_size)
+        resized = resize_sheet(sheet, form, self._job.image_size, self._job.color_mode)
         indices = [index for (index, _, _), is_sound in zip(found, sound, strict=True) if is_sound]
         self._keep(indices, resized[sound], mode=form.mode, size=form.size, is_colored=form.mode != "L")
 

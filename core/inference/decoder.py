@@ -10,10 +10,10 @@ import json
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from core.datasets.images import read_array
+from core.datasets.small_images import read_arrays
 from core.errors import InvalidError
 from core.inference.frames import CHANNELS, LENGTH, REQUEST_HEAD, Request, read_exactly
 from core.sandbox.bounds import Bounds, allow_cpu
@@ -42,7 +42,7 @@ def main() -> None:
         while True:
             request = Request(*REQUEST_HEAD.unpack(read_exactly(source.read, REQUEST_HEAD.size)))
             allow_cpu(request.cpu_seconds)
-            _send(_answer(request, (_read_file(source) for _ in range(request.files))))
+            _send(_answer(request, [_read_file(source) for _ in range(request.files)]))
 
 
 def _read_file(source: BinaryIO) -> bytes:
@@ -50,15 +50,14 @@ def _read_file(source: BinaryIO) -> bytes:
     return read_exactly(source.read, length)
 
 
-def _answer(request: Request, files: Iterable[bytes]) -> bytes:
-    mode, refused, pixels = CHANNELS[request.channels], dict[int, Any](), list[bytes]()
-    for index, data in enumerate(files):
-        try:
-            array = read_array(data, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
-            pixels.append(array.tobytes())
-        except InvalidError as error:
-            refused[index] = {"code": error.code, "detail": error.detail}
-            pixels.append(bytes(request.pixel_bytes))
+def _answer(request: Request, files: Sequence[bytes]) -> bytes:
+    mode = CHANNELS[request.channels]
+    found = read_arrays(files, image_size=request.image_size, color_mode=mode, max_pixels=request.max_pixels)
+    refused, pixels = dict[int, Any](), list[bytes]()
+    for index, one in enumerate(found):
+        if isinstance(one, InvalidError):
+            refused[index] = {"code": one.code, "detail": one.detail}
+        pixels.append(bytes(request.pixel_bytes) if isinstance(one, InvalidError) else one.tobytes())
     return b"".join([_write(refused), *pixels])
 
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from core.db.engine import open_engine, open_sessions, transaction
+from core.db.engine import open_engine, open_sessions, reading, transaction
 from core.db.patience import REST_SECONDS
 from core.errors import UnavailableError
 
@@ -31,6 +31,19 @@ def test_a_transaction_that_was_silent_for_too_long_is_undone_and_says_so(sessio
         _fall_silent(sessions)
     with transaction(sessions) as session:
         assert session.scalar(text("SELECT count(*) FROM noted")) == 0
+
+
+@pytest.mark.parametrize("door", [reading, lambda sessions: transaction(sessions, read_only=True)])
+def test_whoever_only_reads_begins_no_transaction_and_the_next_one_does(sessions, door):
+    def list_begins(link):
+        return {link.execute(text("SELECT now(), pg_backend_pid()")).one() for _ in range(3)}
+
+    with door(sessions) as link:
+        reads = list_begins(link)
+    with transaction(sessions) as session:
+        writes = list_begins(session)
+    assert (len(reads), len(writes)) == (3, 1)
+    assert {pid for _, pid in reads} == {pid for _, pid in writes}
 
 
 def _fall_silent(sessions):

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from reading import read_arrays as one_by_one
 
 from core.datasets.images import decode, is_small, to_array
 from core.datasets.plain_images import read_plain
-from core.datasets.small_images import MOST_PIXELS, cut_sheet, decode_sheet, resize_sheet
+from core.datasets.small_images import MOST_PIXELS, cut_sheet, decode_sheet, read_arrays, resize_sheet
+from core.errors import InvalidError
 
 THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CHANNELS = {0: 1, 2: 3}
@@ -132,7 +134,7 @@ def make_images(mode, size, count=12):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("size", [(28, 28), (1, 1), (5, 17), (64, 64)])
+@pytest.mark.parametrize("size", [(28, 28), (1, 1), (5, 17), (2, 6), (3, 64), (64, 3), (64, 64)])
 @pytest.mark.parametrize("image_size", [28, 32, 5])
 @pytest.mark.parametrize("color_mode", ["grayscale", "rgb"])
 def test_many_at_once_are_resized_as_one_by_one_to_the_bit(mode, size, image_size, color_mode):
@@ -140,12 +142,23 @@ def test_many_at_once_are_resized_as_one_by_one_to_the_bit(mode, size, image_siz
     (form,) = {read_plain(data)[0] for data in files}
     sheet, sound = decode_sheet(form, [read_plain(data)[1] for data in files])
     assert all(sound)
-    if color_mode == "grayscale":
-        sheet = sheet.convert("L")
-    for own, data in zip(resize_sheet(sheet, form, image_size), files, strict=True):
+    for own, data in zip(resize_sheet(sheet, form, image_size, color_mode), files, strict=True):
         image = decode(data, max_pixels=10**6).image
-        expected = to_array(image, image_size=image_size, color_mode=color_mode)
-        assert np.array_equal(np.broadcast_to(own, expected.shape), expected)
+        assert np.array_equal(own, to_array(image, image_size=image_size, color_mode=color_mode))
+
+
+@given(st.lists(pngs() | jpegs() | st.binary(max_size=40), max_size=8), st.sampled_from([5, 28, 32]), st.data())
+@THOROUGH
+def test_files_of_all_kinds_are_read_together_as_one_by_one(files, image_size, data):
+    mode, most = data.draw(st.sampled_from(["grayscale", "rgb"])), data.draw(st.sampled_from([30, 10**6]))
+    wanted = {"image_size": image_size, "color_mode": mode, "max_pixels": most}
+    together = read_arrays(files, **wanted)
+    for own, alone in zip(together, one_by_one(files, **wanted), strict=True):
+        if isinstance(alone, InvalidError):
+            assert (own.code, own.detail) == (alone.code, alone.detail)
+        else:
+            assert own.dtype == np.uint8
+            assert np.array_equal(own, alone)
 
 
 def test_everything_unusual_is_left_to_the_ordinary_way():
