@@ -31,6 +31,8 @@ def read_arrays(
             small[plain[0]][index] = plain[1]
     found: dict[int, npt.NDArray[np.uint8]] = {}
     for form, contents in small.items():
+        if len(contents) == 1:
+            continue  # a sheet of its own would take longer
         sheet, sound = decode_sheet(form, list(contents.values()))
         pixels = resize_sheet(sheet, form, image_size, color_mode)
         found.update((index, own) for index, own, is_sound in zip(contents, pixels, sound, strict=True) if is_sound)
