@@ -11,6 +11,7 @@ from api.multipart import Part, open_form
 from api.ports import ports
 from core.datasets.limits import ArchiveLimits
 from core.datasets.pictures import read_pictures
+from core.datasets.zip_archive import LOCAL_SIGNATURE
 from core.errors import Fault, InvalidError
 
 Images = Iterator[tuple[str, bytes]]
@@ -19,7 +20,6 @@ ZIP_MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 _BINARY = {"type": "string", "format": "binary"}
 _FILES = {"type": "array", "minItems": 1, "items": _BINARY}
 _KINDS = "PNG, JPEG, BMP, GIF, WebP or TIFF"
-_ZIP_SIGNATURE = b"PK\x03\x04"
 # A ZIP has folders and clutter beside its images.
 _ENTRIES_PER_IMAGE = 4
 
@@ -96,7 +96,7 @@ def _take(part: Part, number: int, *, remedy: str) -> tuple[str, bytes]:
     if part.name != "image":
         raise InvalidError("The form has an unknown field.", faults=[Fault(f"/{part.name}", "is not known")])
     name, content = part.filename or f"image-{number}", part.readall()
-    if content.startswith(_ZIP_SIGNATURE):
+    if content.startswith(LOCAL_SIGNATURE):
         fault = Fault(f"/image/{number}", f"{name}: is a ZIP; {remedy}")
         raise InvalidError("An archive is no image.", code="unreadable_image", faults=[fault])
     return name, content

@@ -33,7 +33,7 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _END_SIGNATURE, _LOCATOR_SIGNATURE, _END64_SIGNATURE = b"PK\5\6", b"PK\6\7", b"PK\6\6"
-_LOCAL_SIGNATURE = b"PK\3\4"
+LOCAL_SIGNATURE = b"PK\3\4"
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED_FLAGS = 1 | 1 << 6 | 1 << 13
 _DESCRIPTOR_FLAG, _PATCH_FLAG, _UTF8_FLAG = 1 << 3, 1 << 5, 1 << 11
@@ -337,7 +337,7 @@ def read_member(read_at: ReadAt, member: Member, *, with_content: bool) -> bytes
 def _check_local_header(read_at: ReadAt, member: Member) -> int:
     """Return where the content begins; raises `StructureError` where header and directory differ."""
     header = read_at(member.start, _LOCAL.size)
-    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
+    if len(header) < _LOCAL.size or not header.startswith(LOCAL_SIGNATURE):
         raise StructureError("the entry has no local header where the directory says")
     _, _, flags, method, _, _, checksum, packed, size, name_length, extra_length = _LOCAL.unpack(header)
     content_start: int = member.start + _LOCAL.size + name_length + extra_length
