@@ -8,6 +8,7 @@ cancels, pauses, resumes, stops and retries. The suite's history checker judges 
 import secrets
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,6 +23,8 @@ _TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(_TESTS))  # The schedule, its platform and its judge are the fault suite's.
 _DATABASES = ("PostgreSQL", "SQLite")
 _ROUNDS, _FAULTS = 4, 125
+# The platform makes its tables first, by Alembic, which does so for one thread at a time.
+_STARTING = threading.Lock()
 _COUNTS: dict[str, Callable[[list[Any]], list[int]]] = {
     "faults": lambda reports: [one.faults.total() for one in reports],
     "jobs": lambda reports: [one.jobs for one in reports],
@@ -73,7 +76,8 @@ def _run(server: str, database: str, *, seed: int, faults: int) -> Any:
         on_file = database == "SQLite"
         url = f"sqlite:///{folder}/lenet.db" if on_file else stack.enter_context(fresh_database(server))
         platform = Platform(folder / "platform", database_url=url, settings=schedule.SETTINGS, step_seconds=0.05)
-        stack.enter_context(platform)
+        with _STARTING:
+            stack.enter_context(platform)
         report = schedule.run_round(platform, write_squares(folder / "squares.zip", seed=0), seed=seed, faults=faults)
     print(f"  {database}, {report.line()}\n  {report.details()}", file=sys.stderr, flush=True)
     return report
