@@ -15,6 +15,7 @@ from api.schemas.jobs import Job, shape_epoch, shape_job
 from core.db.engine import Sessions, transaction
 from core.db.rows import EpochRow, JobTransitionRow
 from core.domain.jobs import ENDED, JobStatus
+from core.domain.quotas import Limits
 from core.errors import LenetError, NotFoundError
 from core.services import jobs
 
@@ -46,17 +47,21 @@ class Follower:
         sessions: Makes sessions of the database.
         tenant_id: Whose job it is.
         job_id: The job.
+        limits: Those of a tenant that has none of its own.
         last_event_id: What the client has seen; ``None``: nothing.
 
     Attributes:
         ended: Whether nothing more is to come.
     """
 
-    def __init__(self, sessions: Sessions, tenant_id: str, job_id: str, *, last_event_id: str | None = None) -> None:
+    def __init__(
+        self, sessions: Sessions, tenant_id: str, job_id: str, *, limits: Limits, last_event_id: str | None = None
+    ) -> None:
         self.ended = False
         self._sessions = sessions
         self._tenant_id = tenant_id
         self._job_id = job_id
+        self._limits = limits
         self._updated_at: datetime | None = None
         seen = _parse_id(last_event_id)
         self._progress = seen % _PROGRESS_PLACES
@@ -75,7 +80,7 @@ class Follower:
             shape = shape_job(
                 job,
                 jobs_ahead=jobs.count_jobs_ahead(session, job),
-                status_reason=jobs.explain_status(session, job),
+                status_reason=jobs.Waits(session, self._tenant_id, self._limits).explain(job),
             )
         return self._list_new(shape, _shape_history(rows, shape))
 

@@ -84,7 +84,8 @@ def list_jobs(query: JobQuery) -> Response:
     """List jobs, newest first."""
     with transaction(ports().sessions, read_only=True) as session:
         page = jobs.list_jobs(session, principal().tenant_id, **query.model_dump())
-        return answer(shape_page(Job, page, lambda job: _shape(session, job)))
+        waits = jobs.Waits(session, principal().tenant_id, ports().settings.limits)
+        return answer(shape_page(Job, page, lambda job: _shape(session, job, waits)))
 
 
 @routes.get("/jobs/<id:job_id>", responses={200: Job})
@@ -147,7 +148,13 @@ def list_transitions(path: JobPath) -> Response:
 )
 def follow_job(path: JobPath, header: EventHeader) -> Response:
     """Follow a job as server-sent events; the stream ends after the last status."""
-    follower = Follower(ports().sessions, principal().tenant_id, path.job_id, last_event_id=header.last_event_id)
+    follower = Follower(
+        ports().sessions,
+        principal().tenant_id,
+        path.job_id,
+        limits=ports().settings.limits,
+        last_event_id=header.last_event_id,
+    )
     first = follower.look()
     if follower.ended and not first:
         return no_content()  # tells a browser not to come back
@@ -229,9 +236,7 @@ def _get(session: Session, path: JobPath) -> JobRow:
     return jobs.get_job(session, principal().tenant_id, path.job_id)
 
 
-def _shape(session: Session, job: JobRow) -> Job:
-    return shape_job(
-        job,
-        jobs_ahead=jobs.count_jobs_ahead(session, job),
-        status_reason=jobs.explain_status(session, job, limits=ports().settings.limits),
-    )
+def _shape(session: Session, job: JobRow, waits: jobs.Waits | None = None) -> Job:
+    """Return a job as it is answered; ``waits`` are those of several jobs of its tenant."""
+    waits = waits or jobs.Waits(session, job.tenant_id, ports().settings.limits)
+    return shape_job(job, jobs_ahead=jobs.count_jobs_ahead(session, job), status_reason=waits.explain(job))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, cast, delete, func, or_, select, update
@@ -26,6 +27,7 @@ from core.domain.identifiers import new_id
 from core.domain.jobs import ENDED, AttemptEnd, JobStatus
 from core.domain.placement import choose_want, list_queues, list_wants
 from core.domain.quotas import NO_LIMITS, Limits
+from core.domain.tasks import Queue
 from core.domain.training_config import TrainingConfig, resolve, settle
 from core.errors import ConflictError, IllegalTransitionError, InvalidError, NotFoundError
 from core.services.claims import end_attempt
@@ -229,15 +231,31 @@ def count_jobs_ahead(session: Session, job: JobRow) -> int:
     )
 
 
-def explain_status(session: Session, job: JobRow, *, limits: Limits = NO_LIMITS) -> str | None:
-    """Return why a queued job cannot begin, whatever other tenants' end before it; ``None``: it only waits its turn.
+class Waits:
+    """Why a tenant's queued jobs cannot begin. What is the same for all of them is read once, where one is queued.
 
-    ``limits`` are those of a tenant that has none of its own.
+    Args:
+        session: Where it is read.
+        tenant_id: Whose jobs.
+        limits: Those of a tenant that has none of its own.
     """
-    if job.status != JobStatus.QUEUED:
-        return None
-    held = explain_hold(session, job.tenant_id, read_limits(session, job.tenant_id, limits))
-    return held or explain_wait(session, job.queue)
+
+    def __init__(self, session: Session, tenant_id: str, limits: Limits) -> None:
+        self._session, self._tenant_id, self._limits = session, tenant_id, limits
+
+    def explain(self, job: JobRow) -> str | None:
+        """Return the reason, whatever other tenants' jobs end before it; ``None``: it only waits its turn."""
+        if job.status != JobStatus.QUEUED:
+            return None
+        return self._hold or explain_wait(job.queue, live=self._live)
+
+    @cached_property
+    def _hold(self) -> str | None:
+        return explain_hold(self._session, self._tenant_id, read_limits(self._session, self._tenant_id, self._limits))
+
+    @cached_property
+    def _live(self) -> set[Queue]:
+        return live_queues(self._session)
 
 
 def cancel_job(session: Session, tenant_id: str, job_id: str, *, actor: str) -> JobRow:

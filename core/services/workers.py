@@ -98,10 +98,14 @@ def live_queues(session: Session) -> set[Queue]:
     return {choose_queue(worker.device, worker.engines) for worker in list_trainers(session)}
 
 
-def explain_wait(session: Session, wanted: str) -> str | None:
-    """Return why a job that wants such a worker cannot begin, or ``None`` where one that can train it is alive."""
-    live = live_queues(session)
-    if live.intersection(list_queues(wanted)):
+def explain_wait(wanted: str, *, live: Collection[Queue]) -> str | None:
+    """Return why a job that wants such a worker cannot begin, or ``None`` where one that can train it is alive.
+
+    Args:
+        wanted: What it wants of a worker: a `core.domain.placement.Want`.
+        live: Queues that a living worker listens to.
+    """
+    if set(live).intersection(list_queues(wanted)):
         return None
     if not live:
         return "No worker that trains is alive."

@@ -206,7 +206,7 @@ def test_a_quota_of_running_jobs_holds_the_others_back_and_says_so(
     assert _claim(sessions, limits) is None
     with transaction(sessions) as session:
         waiting = session.scalars(select(JobRow).where(JobRow.status == JobStatus.QUEUED)).one()
-        assert "quota of 1 running jobs" in (jobs.explain_status(session, waiting, limits=limits) or "")
+        assert "quota of 1 running jobs" in (jobs.Waits(session, tenant, limits).explain(waiting) or "")
         assert sweeper.find_unsent(session, _Queue(), limits=limits) == []
         assert sweeper.find_unsent(session, _Queue())
         jobs.cancel_job(session, tenant, first.job_id, actor="key_1")
@@ -280,7 +280,7 @@ def test_a_days_seconds_hold_jobs_back_and_refuse_new_ones_until_tomorrow(
     assert 0 < (refused.value.retry_after_seconds or 0) <= 24 * 3600
     assert _claim(sessions, limits) is None
     with transaction(sessions) as session:
-        assert "next day" in (jobs.explain_status(session, session.get_one(JobRow, job_id), limits=limits) or "")
+        assert "next day" in (jobs.Waits(session, tenant, limits).explain(session.get_one(JobRow, job_id)) or "")
 
 
 def test_an_attempts_seconds_are_charged_to_its_days_and_outlive_the_job(

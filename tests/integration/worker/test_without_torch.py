@@ -15,6 +15,7 @@ from redis import Redis
 from core.db.engine import Sessions, transaction
 from core.db.rows import ArtifactRow, JobRow
 from core.domain.plots import PLOTS
+from core.domain.quotas import NO_LIMITS
 from core.services import jobs, workers
 from core.settings import Settings
 from core.storage.wiring import open_store
@@ -111,7 +112,7 @@ def test_it_trains_what_it_can_and_takes_no_wake_up_of_what_it_cannot(
         # It may have found the job by itself, when it began; the wake-up then waits until its slot is free.
         _await(lambda: sender.depth("numpy") == 0, tmp_path)
         with transaction(sessions, read_only=True) as session:
-            reason = jobs.explain_status(session, jobs.get_job(session, tenant, by_torch))
+            reason = jobs.Waits(session, tenant, NO_LIMITS).explain(jobs.get_job(session, tenant, by_torch))
             names = {row.name for row in session.query(ArtifactRow).where(ArtifactRow.job_id == by_numpy)}
     assert (read(by_numpy).status, read(by_numpy).error) == ("succeeded", None)
     models = {"model.pth", "model.safetensors", "model.npz", "model.onnx"}

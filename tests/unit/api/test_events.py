@@ -6,6 +6,7 @@ import pytest
 
 from api.events import Follower, follow
 from core.db.engine import transaction
+from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import UnavailableError
 from core.services import claims, jobs, progress
 
@@ -88,8 +89,12 @@ class Stage:
             self.acts.pop(0)()
 
 
+def make_follower(platform, job_id, *, limits=NO_LIMITS, last_event_id=None):
+    return Follower(platform.sessions, platform.tenant_id, job_id, limits=limits, last_event_id=last_event_id)
+
+
 def run(platform, job_id, stage, *, serving=lambda: True, last_event_id=None):
-    follower = Follower(platform.sessions, platform.tenant_id, job_id, last_event_id=last_event_id)
+    follower = make_follower(platform, job_id, last_event_id=last_event_id)
     return follow(follower, serving=serving, first=follower.look(), sleep=stage.sleep, clock=stage.clock)
 
 
@@ -126,11 +131,11 @@ def test_progress_seen_does_not_hide_an_epoch_from_a_client_that_comes_back(plat
     job_id = platform.make_job()
     claim = platform.claim()
     report(platform, claim, 1)
-    first = Follower(platform.sessions, platform.tenant_id, job_id)
+    first = make_follower(platform, job_id)
     seen = first.look()[-1]
     assert seen.kind == "progress"
     platform.add_epoch(claim, 1)
-    again = Follower(platform.sessions, platform.tenant_id, job_id, last_event_id=str(seen.id)).look()
+    again = make_follower(platform, job_id, last_event_id=str(seen.id)).look()
     assert [event.kind for event in again] == ["epoch", "progress"]
     assert again[0].id > seen.id
 
@@ -203,12 +208,17 @@ def test_streams_are_bounded_and_give_their_place_back(client, ended, ports):
         [ports.streams.enter() for _ in range(2)]
 
 
+def test_a_job_that_is_held_back_says_why_in_its_events_too(platform):
+    (event,) = make_follower(platform, platform.make_job(), limits=Limits(running_jobs=0)).look()
+    assert "quota of 0 running jobs" in event.data.status_reason
+
+
 def test_a_lost_worker_shows_as_a_change_of_status(platform):
     job_id = platform.make_job()
     claim = platform.claim()
     with transaction(platform.sessions) as session:
         claims.lose(session, job_id, 1, end=claims.AttemptEnd.WORKER_LOST, actor="sweeper", detail="silent")
-    events = Follower(platform.sessions, platform.tenant_id, claim.job_id).look()
+    events = make_follower(platform, claim.job_id).look()
     assert [(event.data.status, event.data.attempt) for event in events] == [
         ("queued", 0),
         ("running", 1),

@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from sqlalchemy import event
 
 from core.db.engine import transaction
 from core.db.rows import CheckpointRow, JobRow
@@ -44,6 +45,25 @@ def test_a_job_is_queued_with_every_option_resolved(client, dataset_id, sent):
     assert set(job["metrics"].values()) == {None}
     assert [(message.queue, message.resource_id) for message in sent()] == [("cpu", job["id"])]
     assert client.get(response.headers["Location"]).get_json() == job
+
+
+def test_a_list_asks_once_for_what_its_queued_jobs_have_in_common(client, platform, dataset_id, engine):
+    def count_statements():
+        asked = []
+        listen, note = (engine, "before_cursor_execute"), lambda *told: asked.append(told[2])
+        event.listen(*listen, note)
+        shown = client.get(JOBS).get_json()["items"]
+        event.remove(*listen, note)
+        return len(shown), len(asked)
+
+    for _ in range(2):
+        platform.make_job(dataset_id=dataset_id)
+    client.get(JOBS)  # the first request of a key notes that it is used
+    shown, before = count_statements()
+    for _ in range(3):
+        platform.make_job(dataset_id=dataset_id)
+    # Each of the three adds the question how many are ahead of it.
+    assert count_statements() == (shown + 3, before + 3)
 
 
 def test_submitting_answers_though_the_queue_is_down(client, dataset_id, sender, sent):
