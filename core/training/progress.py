@@ -92,6 +92,6 @@ class ProgressMeter:
                 batches=self._batches,
                 fraction=min(self._done / self._work, 1.0),
                 images_per_second=self._speed,
-                eta_seconds=(self._work - self._done) / rate if rate > 0 else None,
+                eta_seconds=max(0.0, self._work - self._done) / rate if rate > 0 else None,
             )
         )

@@ -79,3 +79,15 @@ def test_the_time_left_follows_the_pace_so_far(meter, clock):
     (told,) = meter.told
     assert told.fraction == pytest.approx((115 + 30) / 245)
     assert told.eta_seconds == pytest.approx((245 - 145) / 30)
+
+
+def test_no_time_below_zero_is_left_however_the_parts_add_up(clock, make_observer):
+    observer = make_observer()
+    meter = ProgressMeter(observer, epochs=3, train_images=90, validation_images=12, test_images=30, batches=3)
+    for epoch in (1, 2, 3):
+        clock.now += 0.5
+        meter.trained(90, epoch=epoch, batch=3)
+        meter.looked(12)
+    clock.now += 0.5
+    meter.looked(30)
+    assert observer.told[-1].eta_seconds == 0
