@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx2
 import psutil
-from chaos.platform import Platform, _free_port, _picture
+from chaos.platform import Platform, _picture
 from chaos.processes import Process, until
 from chaos.squares import JOB
+from free_ports import find_free_port
 from security import footprint
 from security.footprint import Footprint
 from security.visitors import Visitor
@@ -80,7 +81,7 @@ class Fortress(Platform):
 
         ``settings`` are names without their prefix, in lower case: ``another_api(max_request_bytes=100)``.
         """
-        port = _free_port()
+        port = find_free_port()
         given = {ENVIRONMENT_PREFIX + name.upper(): str(value) for name, value in settings.items()}
         usual = self._environment
         self._environment = {**usual, **given, ENVIRONMENT_PREFIX + "API_PORT": str(port)}
