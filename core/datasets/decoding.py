@@ -18,7 +18,7 @@ from core.datasets.members import Beat, DamagedError, Member, StructureError
 from core.datasets.packs import CHANNELS
 from core.datasets.plain_images import PlainForm, read_plain
 from core.datasets.pool import DecoderPool
-from core.datasets.small_images import MOST_PIXELS, cut_sheet, decode_sheet, resize_sheet
+from core.datasets.small_images import cut_sheet, decode_sheet, fits_sheet, resize_sheet
 from core.domain.datasets import ColorMode
 from core.errors import InvalidError
 
@@ -195,8 +195,8 @@ class _ChunkDecoder:
             self._decode(index, data)
 
     def _is_small(self, form: PlainForm) -> bool:
-        most = min(MOST_PIXELS, self._job.max_pixels)
-        return form in self._small or images.is_small(form, max_pixels=most, image_size=self._job.image_size)
+        job = self._job
+        return form in self._small or fits_sheet(form, max_pixels=job.max_pixels, image_size=job.image_size)
 
     def _decode(self, index: int, data: bytes) -> None:
         """Decode an image by itself."""

@@ -20,6 +20,11 @@ from core.errors import InvalidError
 MOST_PIXELS = 64 * 64
 
 
+def fits_sheet(form: PlainForm, *, max_pixels: int, image_size: int) -> bool:
+    """Tell whether images of a form are small enough to be decoded together."""
+    return is_small(form, max_pixels=min(MOST_PIXELS, max_pixels), image_size=image_size)
+
+
 def read_arrays(
     files: Sequence[bytes], *, image_size: int, color_mode: ColorMode, max_pixels: int
 ) -> list[npt.NDArray[np.uint8] | InvalidError]:
@@ -27,7 +32,7 @@ def read_arrays(
     small = defaultdict[PlainForm, dict[int, bytes]](dict)
     for index, data in enumerate(files):
         plain = read_plain(data)
-        if plain and is_small(plain[0], max_pixels=min(MOST_PIXELS, max_pixels), image_size=image_size):
+        if plain and fits_sheet(plain[0], max_pixels=max_pixels, image_size=image_size):
             small[plain[0]][index] = plain[1]
     found: dict[int, npt.NDArray[np.uint8]] = {}
     for form, contents in small.items():
