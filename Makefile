@@ -76,12 +76,12 @@ plots: setup ## Draw the pictures of docs/explanation/results.md anew
 lock: setup ## Write constraints.txt and locks/ anew from what is installed
 	@$(BIN)/python scripts/lock.py
 
-bench: setup ## Measure, and print each figure with its spread (minutes)
+bench: setup ## Measure, and print each figure with its spread (hours)
 	@$(RUN) bench
 
 tables: setup ## Train every recipe on the real images, as far as not yet done, and write docs/results.md (hours)
 	@$(RUN) bench.tables $(TABLES_OPTIONS)
 
 clean: ## Remove what was made here, .venv too; the data stays
-	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -52,6 +52,7 @@ _MEANINGS = {
     414: "The path and query are too long.",
     415: "Not the media type that is taken here.",
     416: "The range is past the end.",
+    417: "Something else than `100-continue` is expected.",
     422: "Readable but invalid; every fault is listed.",
     429: "A quota is used up, or as many as may be go on already.",
     431: "The headers are too long, or too many.",
@@ -59,8 +60,8 @@ _MEANINGS = {
 }
 _BYTES = {"type": "string", "format": "binary"}
 _FILE_SCHEMAS: dict[str, dict[str, Any]] = {"application/json": {}}  # any JSON
-_OF_ANY_REQUEST = (400, 408, 414, 431)
-_ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 415, 422, 429, 503)
+_OF_ANY_REQUEST = (400, 408, 414, 415, 417, 422, 431)
+_ALWAYS = (*_OF_ANY_REQUEST, 401, 403, 404, 429, 503)
 # Shapes that are values of a picture; `Accept` says which of the two is wanted.
 _PICTURED = frozenset({"FeatureMaps", "SaliencyMap"})
 _ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
@@ -100,6 +101,16 @@ def file_response(description: str, *media_types: str) -> dict[str, Any]:
     """Return the description of an answer that is a file."""
     content = {media_type: {"schema": _FILE_SCHEMAS.get(media_type, _BYTES)} for media_type in media_types}
     return {"description": description, "content": content}
+
+
+def download_responses(description: str, *media_types: str) -> dict[str | int, Any]:
+    """Return all that an operation may answer that sends a file by `api.downloads`."""
+    return {
+        **problems(409, 412, 416),
+        200: file_response(description, *media_types),
+        206: file_response("A range of it.", *media_types),
+        304: None,
+    }
 
 
 def event_response(description: str) -> dict[str, Any]:

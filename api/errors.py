@@ -40,6 +40,12 @@ _HEADERS: dict[HTTPStatus, dict[str, str]] = {
 }
 # Of werkzeug's own headers these say something that ours do not.
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
+# Of these Python's own names have changed; ours do not.
+_CODES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: errors.TooLargeError.code,
+    HTTPStatus.REQUEST_URI_TOO_LONG: "uri_too_long",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "requested_range_not_satisfiable",
+}
 
 
 def install(app: Flask) -> None:
@@ -88,6 +94,11 @@ def make_problem(
     return response
 
 
+def code_of(status: HTTPStatus) -> str:
+    """Return the stable word for a refusal that no error of `core.errors` stands for."""
+    return _CODES.get(status, status.name.lower())
+
+
 def status_of(error: errors.LenetError) -> HTTPStatus:
     """Return the status of an error's nearest family; 500 for what no client can cause."""
     families = (STATUSES[family] for family in type(error).__mro__ if family in STATUSES)
@@ -125,11 +136,11 @@ def _quota_of(error: errors.LenetError) -> dict[str, Any]:
 def _answer_http(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: an unknown path, a method that a path does not have, a range past the end."""
     given = error.get_response(request.environ).headers
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     return make_problem(
         status,
-        code=HTTPStatus(status).name.lower(),
-        detail=f"{HTTPStatus(status).description or HTTPStatus(status).phrase}.".replace("..", "."),
+        code=code_of(status),
+        detail=f"{status.description or status.phrase}.".replace("..", "."),
         headers={name: given[name] for name in _KEPT_HEADERS if name in given},
     )
 

@@ -23,7 +23,6 @@ from redis.retry import Retry
 from core import logs
 from core.domain.quotas import UNLIMITED
 
-WINDOW_SECONDS = 60
 _SOCKET_SECONDS = 0.5
 _REST_SECONDS = 5.0
 _SHARES = 100

@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from gunicorn.http import errors
 
+from api.errors import code_of
 from api.headers import ALWAYS, DEFAULTS
 from api.request_ids import HEADER, new_request_id
 from core import logs
-from core.errors import TooLargeError
 
 RETRY_AFTER_SECONDS = "2"
 _TOO_LONG = {
@@ -26,11 +26,6 @@ _DETAILS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request's headers are longer, or more, than are allowed.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here. The log has it under the request's id.",
     HTTPStatus.SERVICE_UNAVAILABLE: "As many uploads as can be taken at once are under way.",
-}
-# Of these Python's own names have changed; ours do not.
-_CODES = {
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TooLargeError.code,
-    HTTPStatus.REQUEST_URI_TOO_LONG: "uri_too_long",
 }
 _log = logs.get(__name__)
 
@@ -53,7 +48,7 @@ def make_refusal(status: HTTPStatus, *, client: str) -> bytes:
         status: Why it is refused.
         client: The client's address, for the log.
     """
-    request_id, code = new_request_id(), _CODES.get(status, status.name.lower())
+    request_id, code = new_request_id(), code_of(status)
     _log.warning("a request was refused unread", status=int(status), code=code, client=client, request_id=request_id)
     problem = {
         "type": "about:blank",

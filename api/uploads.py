@@ -11,7 +11,7 @@ from api.multipart import OnlyFile, open_form
 from api.ports import ports
 from core import logs
 from core.db.engine import transaction
-from core.errors import InvalidError, LenetError, NotFoundError, StoreUnavailableError, TooLargeError
+from core.errors import InvalidError, LenetError, NotFoundError, TooLargeError, UnavailableError
 from core.services import quotas
 from core.services.datasets import get_dataset
 from core.storage.keys import dataset_prefix
@@ -112,13 +112,13 @@ def discard_unless_kept(tenant_id: str, dataset_id: str) -> Iterator[None]:
     """Delete what was stored for a dataset at the end of the block, unless a row stands for it then.
 
     None does where the upload was refused, the same bytes were there, or the commit failed. A commit
-    whose answer was lost may have happened, so it is the database that is asked. A store that did not answer is not
-    asked again, for the client waits: what it may have kept is collected later.
+    whose answer was lost may have happened, or be about to: where a service did not answer nothing is deleted, and what
+    no row names then is collected later.
     """
     answered = True
     try:
         yield
-    except StoreUnavailableError:
+    except UnavailableError:
         answered = False
         raise
     finally:

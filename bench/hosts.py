@@ -47,10 +47,6 @@ class Host:
         """Kill all of it with SIGKILL, the program first."""
         kill(self.processes())
 
-    def kill_worker(self) -> None:
-        """Kill the program alone; what it leaves must end by itself."""
-        kill(self.processes()[:1])
-
     def tend(self) -> None:
         """Start it again where it has died."""
         self._supervisor.tend(give_up=False)

@@ -9,7 +9,7 @@ from bench.records import Record
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench`, which takes about half an hour; the figures themselves are in `benchmarks.jsonl` beside this
+Written by `make bench`, which takes hours; the figures themselves are in `benchmarks.jsonl` beside this
 page. `python -m bench NAME` measures one benchmark anew and rewrites both; `LENET_TEST_DATA` must name the folder of
 real images (`mnist/*.gz` and `cifar10-jpg.zip` in it). With `--quick` it only shows that the benchmark works: what it
 then says is no measurement.

@@ -1,7 +1,7 @@
 """``lenet``: the platform from the shell.
 
 Exit status: 0 it worked; 1 the platform refused, or the job or the dataset failed; 2 the command was not understood, or
-a file that it names cannot be used; 3 the platform cannot be reached; 130 Ctrl-C.
+a file that it names cannot be used; 3 the platform, or a service behind it, cannot be reached; 130 Ctrl-C.
 """
 
 import importlib.util

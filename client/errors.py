@@ -16,7 +16,7 @@
     │   ├── ConflictError             409: the resource is in a state that forbids it
     │   ├── TooManyRequestsError      429
     │   ├── UnavailableError          502, 503, 504: a backing service is down
-    │   └── ServerError               500 and the rest
+    │   └── ServerError               500 and any other 5xx; other 4xx are a RefusedError itself
     ├── WaitTimeoutError              what was waited for did not end in time
     ├── JobEndedError                 a job that was waited for ended without a model; job
     │   ├── JobFailedError

@@ -151,7 +151,8 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="How often a free slot looks for work without a message.")
     ] = 15.0
     stall_seconds: Annotated[
-        float, Field(gt=0, description="Longest time without a batch before a trainer is ended as stalled.")
+        float,
+        Field(gt=0, description="Least silence before a trainer is ended as stalled."),
     ] = 60.0
     max_attempts: Annotated[int, Field(ge=1, description="Attempts after which a job that loses its worker fails.")] = 3
 
@@ -171,7 +172,6 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="Least level that is logged.")
     ] = "info"
-    test_data: Annotated[Path | None, Field(description="Folder of real images for tests and benchmarks.")] = None
 
     @field_validator("database_url", "redis_url", "store_secret_key", "api_key")
     @classmethod
@@ -227,5 +227,5 @@ class Settings(BaseSettings):
 
     @cached_property
     def threads_per_slot(self) -> int:
-        """Return the threads of each slot: the slots' sum never exceeds the cores."""
+        """Return the threads of each slot: as set, else its share of the cores, at least one."""
         return self.worker_threads or max(1, _cores() // self.worker_slots)

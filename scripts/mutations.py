@@ -204,9 +204,44 @@ MUTATIONS = (
     Mutation(
         "the end of a rejected archive",
         "worker/datasets.py",
-        "    _discard(host, claim)\n",
+        "        self._discard()\n",
         "",
         ("tests/unit/worker/test_datasets.py::test_a_rejected_dataset_leaves_its_row_and_nothing_else",),
+    ),
+    Mutation(
+        "the end of checkpoints that were passed over",
+        "core/services/claims.py",
+        "CheckpointRow.key.in_(passed_over)",
+        "CheckpointRow.key.in_([])",
+        ("tests/contract/test_job_services.py::test_checkpoints_that_were_passed_over_outlast_none_that_come_after",),
+    ),
+    Mutation(
+        "the epoch's end that a stop waits for",
+        "core/training/trainer.py",
+        "                self._is_to_stop = True\n",
+        "                self._is_to_stop, self.state.stop_reason = True, StopReason.STOPPED\n",
+        ("tests/unit/core/training/test_trainer.py::test_a_stop_that_a_pause_overtakes_is_forgotten",),
+    ),
+    Mutation(
+        "the second look at garbage",
+        "core/services/collection.py",
+        "            if store.stat(key).modified_at < before:\n",
+        "            if store.stat(key):\n",
+        ("tests/contract/test_job_services.py::test_what_was_written_anew_since_the_store_was_listed_is_no_garbage",),
+    ),
+    Mutation(
+        "the moment from which a worker trusts its lease",
+        "worker/lease.py",
+        "        self._renewed_at = claimed_at\n",
+        "        self._renewed_at = time.monotonic()\n",
+        ("tests/unit/worker/test_lease.py::test_what_held_up_the_claim_s_answer_counts",),
+    ),
+    Mutation(
+        "the hash of a local archive",
+        "worker/datasets.py",
+        "    if digest_of(local) != sha256:\n",
+        "    if not digest_of(local):\n",
+        ("tests/unit/worker/test_datasets.py::test_an_archive_that_has_changed_in_the_store_is_not_read",),
     ),
 )
 

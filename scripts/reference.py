@@ -17,6 +17,11 @@ from core.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 _MADE = "<!-- Written by `make reference` from the code: change it there. -->\n"
+_OF_SETTINGS = """\
+Every setting of the API, the workers and the scheduler is a variable of the environment. The client reads `LENET_URL`
+and `LENET_API_KEY`; tests and benchmarks read `LENET_TEST_DATA`, a folder of real images, and tests
+`LENET_TEST_POSTGRES_URL`, a server that they may fill instead of starting one.
+"""
 
 
 def settings_page() -> str:
@@ -26,7 +31,7 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = "the cores" if field.default_factory else _code(field.default)
         rows.append(f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {schema[name]['description']} |")
-    return f"# Settings\n\n{_MADE}\nEvery setting is a variable of the environment.\n\n" + "\n".join(rows) + "\n"
+    return f"# Settings\n\n{_MADE}\n{_OF_SETTINGS}\n" + "\n".join(rows) + "\n"
 
 
 def config_page() -> str:
@@ -85,8 +90,13 @@ def _types(option: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]
 
 
 def _bounded(option: dict[str, Any]) -> str:
-    low = option.get("minimum", option.get("exclusiveMinimum"))
-    high = option.get("maximum", option.get("exclusiveMaximum"))
+    low, high = option.get("minimum"), option.get("maximum")
+    if option["type"] == "integer":  # "below 2147483648" is "at most 2147483647"
+        low = option["exclusiveMinimum"] + 1 if "exclusiveMinimum" in option else low
+        high = option["exclusiveMaximum"] - 1 if "exclusiveMaximum" in option else high
+    else:
+        low = f"over {option['exclusiveMinimum']}" if "exclusiveMinimum" in option else low
+        high = f"below {option['exclusiveMaximum']}" if "exclusiveMaximum" in option else high
     return f"{option['type']} {low}–{high}" if low is not None and high is not None else str(option["type"])
 
 

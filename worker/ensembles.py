@@ -9,7 +9,7 @@ from typing import Any
 from core import logs
 from core.db.engine import transaction
 from core.domain.exports import TEST_PREDICTIONS
-from core.errors import IntegrityError, NotFoundError, ObjectNotFoundError
+from core.errors import IntegrityError, LenetError, NotFoundError, ObjectNotFoundError
 from core.inference.vote_score import TestAnswers, score_vote
 from core.services.ensembles import (
     Ensemble,
@@ -58,9 +58,18 @@ def merge_ensembles(host: Host) -> None:
         except NotFoundError:
             _log.info("an ensemble was deleted before its file was made", ensemble=ensemble_id)
         except (IntegrityError, ObjectNotFoundError) as error:
-            _log.error("an ensemble's file cannot be made", ensemble=ensemble_id, reason=error.detail)
-            with transaction(host.sessions) as session:
-                record_model_error(session, ensemble_id, code=error.code, detail=error.detail)
+            _give_up(host, ensemble_id, code=error.code, detail=error.detail)
+        except LenetError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one that cannot be made must not keep all others from it
+            _log.exception("merging met a defect", ensemble=ensemble_id)
+            _give_up(host, ensemble_id, code="merge_failed", detail=f"Merging failed: {type(error).__name__}.")
+
+
+def _give_up(host: Host, ensemble_id: str, *, code: str, detail: str) -> None:
+    _log.error("an ensemble's file cannot be made", ensemble=ensemble_id, reason=detail)
+    with transaction(host.sessions) as session:
+        record_model_error(session, ensemble_id, code=code, detail=detail)
 
 
 def _store_merged(host: Host, tenant_id: str, ensemble_id: str) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _log = logs.get(__name__)
 
 def evaluate_next(host: Host, slots: Slots) -> bool:
     """Run one evaluation that waits; return whether there was one."""
+    claimed_at = time.monotonic()
     with transaction(host.sessions) as session:
         claim = evaluations.claim_evaluation(session, worker=host.name, lease_seconds=host.settings.lease_seconds)
     if claim is None:
@@ -44,28 +46,21 @@ def evaluate_next(host: Host, slots: Slots) -> bool:
     slots.enter(claim.evaluation_id)
     try:
         with logs.bound(evaluation=claim.evaluation_id, attempt=claim.attempt, request_id=claim.request_id):
-            _run(host, claim, slots)
+            _run(host, claim, slots, claimed_at=claimed_at)
     finally:
         slots.leave(claim.evaluation_id)
     return True
 
 
-def _run(host: Host, claim: EvaluationClaim, slots: Slots) -> None:
+def _run(host: Host, claim: EvaluationClaim, slots: Slots, *, claimed_at: float) -> None:
+    renew = partial(evaluations.renew_evaluation, claim=claim, lease_seconds=host.settings.lease_seconds)
     try:
-        with _lease(host, claim) as lease:
+        with host.hold(renew, claimed_at=claimed_at) as lease:
             EvaluationRun(host, claim, lease, PatientWriter(host.sessions, lease), slots).run()
     except LeaseLostError as error:
         _log.warning("the evaluation is no longer ours", reason=error.detail)
     except LenetError as error:
         _log.error("the evaluation is left to the sweeper", reason=error.detail)
-
-
-def _lease(host: Host, claim: EvaluationClaim) -> Lease:
-    def renew() -> None:
-        with transaction(host.heartbeats) as session:
-            evaluations.renew_evaluation(session, claim, lease_seconds=host.settings.lease_seconds)
-
-    return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
 
 
 @dataclass

@@ -1,18 +1,21 @@
 """What a worker works with: settings, database, store, cache and names, built once in `worker.wiring`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from sqlalchemy.orm import Session
+
 from core.datasets.cache import PackCache
-from core.db.engine import Sessions
+from core.db.engine import Sessions, transaction
 from core.domain.engines import ENGINES, EngineName
 from core.services.messages import Sender
 from core.settings import Settings
 from core.storage.store import ObjectStore
+from worker.lease import Lease
 
 Role = Literal["train", "ingest"]
 
@@ -39,6 +42,20 @@ class Host:
     role: Role
     device: str
     engines: tuple[EngineName, ...] = ENGINES
+
+    def hold(self, renew: Callable[[Session], object], *, claimed_at: float) -> Lease:
+        """Return the lease of a claim that ``renew`` extends, made after ``claimed_at`` by the monotonic clock."""
+
+        def renew_now() -> None:
+            with transaction(self.heartbeats) as session:
+                renew(session)
+
+        return Lease(
+            renew_now,
+            lease_seconds=self.settings.lease_seconds,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+            claimed_at=claimed_at,
+        )
 
     @contextmanager
     def scratch(self, purpose: str) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy.exc import IntegrityError as MissingRowError
 from sqlalchemy.orm import Session
 
 from core import logs
@@ -71,3 +72,5 @@ class JobWriter(PatientWriter):
                 record_log(session, self._claim, level=level, message=message)
         except UnavailableError as error:
             _log.warning("a line of the job's log was dropped", detail=error.detail)
+        except MissingRowError:  # The job was cancelled and deleted meanwhile.
+            _log.warning("a line was dropped with the job that it was of")

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from core import logs
 from core.crash_points import reach
 from core.db.engine import transaction
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
-from core.errors import IntegrityError, LeaseLostError, LenetError
+from core.errors import IntegrityError, LeaseLostError, LenetError, NotFoundError
 from core.services import claims, results
 from core.services.claims import Claim
 from core.storage import keys
@@ -29,6 +31,7 @@ _log = logs.get(__name__)
 
 def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
     """Claim and run one job that waits; return whether there was one."""
+    claimed_at = time.monotonic()
     with transaction(host.sessions) as session:
         claim = claims.claim_job(
             session,
@@ -42,34 +45,34 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
         return False
     reach("w.claim_before_beat")
     slots.enter(claim.job_id)
+    renew = partial(claims.renew, claim=claim, lease_seconds=host.settings.lease_seconds)
     try:
         with (
             logs.bound(job=claim.job_id, attempt=claim.attempt, request_id=claim.request_id),
-            _lease(host, claim) as lease,
+            host.hold(renew, claimed_at=claimed_at) as lease,
         ):
-            JobRun(host, claim, lease, JobWriter(host.sessions, claim, lease), slots).run(trainers)
+            run = JobRun(host, claim, lease, JobWriter(host.sessions, claim, lease), slots)
+            run.run(trainers)
     finally:
         slots.leave(claim.job_id)
+    slots.rest(broke=run.broke)
     return True
-
-
-def _lease(host: Host, claim: Claim) -> Lease:
-    def renew() -> None:
-        with transaction(host.heartbeats) as session:
-            claims.renew(session, claim, lease_seconds=host.settings.lease_seconds)
-
-    return Lease(renew, lease_seconds=host.settings.lease_seconds, heartbeat_seconds=host.settings.heartbeat_seconds)
 
 
 @dataclass
 class JobRun:
-    """One attempt at a job, from its claim to its end."""
+    """One attempt at a job, from its claim to its end.
+
+    Attributes:
+        broke: Whether it ended in a way that may be this host's fault.
+    """
 
     host: Host
     claim: Claim
     lease: Lease
     writer: JobWriter
     slots: Slots
+    broke: bool = False
 
     def run(self, trainers: TrainerSource) -> None:
         """Train, and record the end whatever it was."""
@@ -84,6 +87,8 @@ class JobRun:
             self._prepare_and_train(trainers)
         except LeaseLostError:
             raise
+        except NotFoundError as error:  # The dataset, or the job to start from: nobody will bring it back.
+            self._fail(error.code, error.detail)
         except LenetError as error:
             self._lose(AttemptEnd.UNAVAILABLE, error.detail)
         except Exception as error:  # noqa: BLE001 - the task's boundary: a defect must not look like a lost worker
@@ -207,17 +212,10 @@ class JobRun:
         self.writer.log(reason)
 
     def _lose(self, end: AttemptEnd, detail: str, exit_code: int | None = None) -> None:
+        self.broke = True
         self.writer.log(f"{end}: {detail}", level="error")
         self.writer.write(
-            lambda session: claims.lose(
-                session,
-                self.claim.job_id,
-                self.claim.attempt,
-                end=end,
-                actor=self.host.name,
-                detail=detail,
-                exit_code=exit_code,
-            )
+            lambda session: claims.lose_own(session, self.claim, end=end, detail=detail, exit_code=exit_code)
         )
 
 

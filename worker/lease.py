@@ -22,15 +22,23 @@ class Lease:
     for so long that, by this machine's own monotonic clock, another worker may hold it soon: then nothing more may be
     written, whether the database answers or not. One thread renews and another one looks at the clock, which no
     network can hold up.
+
+    Args:
+        renew: Extends the lease in the database.
+        lease_seconds: How long it holds without that.
+        heartbeat_seconds: How often it is extended.
+        claimed_at: By the monotonic clock, a moment before the claim was made: whatever held up its answer counts.
     """
 
-    def __init__(self, renew: Callable[[], object], *, lease_seconds: float, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, renew: Callable[[], object], *, lease_seconds: float, heartbeat_seconds: float, claimed_at: float
+    ) -> None:
         self.lost = threading.Event()
         self._renew = renew
         self._trusted_seconds = _TRUSTED_SHARE * lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._left = threading.Event()
-        self._renewed_at = time.monotonic()
+        self._renewed_at = claimed_at
         self._lock = threading.Lock()
         self._end: Callable[[], object] | None = None
         self._threads = [

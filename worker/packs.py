@@ -1,11 +1,13 @@
 """Gives work the pack that it stands on: from this host's cache, from the store, or made from the archive."""
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.datasets.cache import hold_lock
 from core.datasets.process import run_build_pack
 from core.db.engine import transaction
 from core.db.rows import DatasetRow, PackRow
@@ -57,7 +59,7 @@ def use_pack(host: Host, order: PackOrder, writer: PatientWriter, lease: Lease) 
 def _find_or_make(host: Host, order: PackOrder, *, on_progress: Callable[[], None]) -> tuple[str, PackRow]:
     """Return the hash of the archive that the pack comes from, and the pack."""
     size, mode = order.image_size, order.color_mode
-    with _one_maker(host, f"{order.dataset_id}-{size}-{mode}"):
+    with one_maker(host, f"{order.dataset_id}-{size}-{mode}"):
         with transaction(host.sessions, read_only=True) as session:
             dataset = get_dataset(session, order.tenant_id, order.dataset_id)
             pack = find_pack(session, order.dataset_id, image_size=size, color_mode=mode)
@@ -65,21 +67,22 @@ def _find_or_make(host: Host, order: PackOrder, *, on_progress: Callable[[], Non
 
 
 @contextmanager
-def _one_maker(host: Host, name: str) -> Iterator[None]:
+def one_maker(host: Host, name: str) -> Iterator[None]:
     """Let one process of this host at a time make a pack; the others find it made."""
     folder = host.settings.cache_dir / "making"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = hold_lock(folder / name, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        (folder / name).unlink(missing_ok=True)
+        os.close(lock)
 
 
 def _make(host: Host, order: PackOrder, dataset: DatasetRow, *, on_progress: Callable[[], None]) -> PackRow:
     size, mode = order.image_size, order.color_mode
-    with (
-        host.scratch("pack") as folder,
-        local_archive(host.store, dataset.archive_key, dataset.sha256, folder) as archive,
-    ):
+    with host.scratch("pack") as folder:
+        archive = local_archive(host.store, dataset.archive_key, dataset.sha256, folder)
         digest = run_build_pack(
             archive,
             folder,

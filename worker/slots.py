@@ -4,6 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 
+_FIRST_REST_SECONDS = 1.0
+_LONGER = 3
+_LONGEST_REST_SECONDS = 30.0
+
 
 class Slots:
     """A fixed number of slots, and the ids of what is being done in them."""
@@ -15,6 +19,7 @@ class Slots:
         self._free = threading.Semaphore(count)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
+        self._broken = threading.local()
 
     def fill(self) -> None:
         """Work in a free slot until nothing waits; return at once where no slot is free.
@@ -39,6 +44,17 @@ class Slots:
         for _ in range(sum(freed)):
             self._free.release()
         return all(freed)
+
+    def rest(self, *, broke: bool) -> None:
+        """Wait before the next look where the last thing broke, longer each time in a row.
+
+        What broke goes back to the queue, and a machine that is ill would break all that wait there within seconds:
+        a healthy one is to come first.
+        """
+        broken = getattr(self._broken, "in_a_row", 0) + 1 if broke else 0
+        self._broken.in_a_row = broken
+        if broken:
+            self.closing.wait(min(_FIRST_REST_SECONDS * _LONGER ** (broken - 1), _LONGEST_REST_SECONDS))
 
     def busy(self) -> list[str]:
         """Return the ids of what is being done, sorted."""

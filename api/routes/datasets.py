@@ -8,7 +8,7 @@ from api.answers import answer, answer_again, no_content
 from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, download_responses, file_response, problems
 from api.downloads import Download, send
 from api.idempotency import Created, create
 from api.models import StoredFile
@@ -135,12 +135,7 @@ def show_preview(path: DatasetPath) -> Response:
 
 @routes.get(
     "/datasets/<id:dataset_id>/archive",
-    responses={
-        **problems(409, 412, 416),
-        200: file_response("The bytes that were uploaded.", *_ARCHIVE_TYPES),
-        206: file_response("A range of them.", *_ARCHIVE_TYPES),
-        304: None,
-    },
+    responses=download_responses("The bytes that were uploaded.", *_ARCHIVE_TYPES),
 )
 def download_archive(path: DatasetPath) -> Response:
     """Download the bytes that were uploaded; of an archive that was rejected they are not kept."""

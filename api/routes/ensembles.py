@@ -12,7 +12,7 @@ from api.answers import answer, answer_again, no_content
 from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, download_responses, problems
 from api.downloads import Download, send
 from api.ensembles import MODEL, compare_classes, find_ballots, find_merged, get_merged, load_voters, measure_vote
 from api.idempotency import Created, create
@@ -144,12 +144,7 @@ def list_artifacts(path: EnsemblePath) -> Response:
 
 @routes.get(
     f"/ensembles/<id:ensemble_id>/artifacts/{MODEL}",
-    responses={
-        **problems(409, 416),
-        200: file_response("The file.", _MEDIA_TYPE),
-        206: file_response("A range of it.", _MEDIA_TYPE),
-        304: None,
-    },
+    responses=download_responses("The file.", _MEDIA_TYPE),
 )
 def download_model(path: EnsemblePath) -> Response:
     """Download the ensemble as one ONNX file, which votes inside; its `ETag` is its SHA-256."""

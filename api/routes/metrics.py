@@ -17,7 +17,7 @@ _TEXT = {"schema": {"type": "string"}}
 @routes.get(
     "/metrics",
     responses={
-        **public_problems(404, 415, 422, 429, 503),
+        **public_problems(404, 429, 503),
         200: {"description": "Gauges in the text format of Prometheus.", "content": {"text/plain": _TEXT}},
     },
 )

@@ -1,10 +1,13 @@
 """Plots of a training: those that it left, and the history of one that still runs."""
 
+from http import HTTPStatus
+
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
+from werkzeug.exceptions import PreconditionFailed
 
 from api.auth import BASE_PATH, principal
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, download_responses, problems
 from api.downloads import Download, send
 from api.models import StoredFile
 from api.ports import ports
@@ -27,12 +30,7 @@ routes = APIBlueprint(
 
 @routes.get(
     "/jobs/<id:job_id>/plots/<plot:name>.png",
-    responses={
-        **problems(409, 416, 429),
-        200: file_response("The picture.", "image/png"),
-        206: file_response("A range of it.", "image/png"),
-        304: None,
-    },
+    responses=download_responses("The picture.", "image/png"),
 )
 def show_plot(path: PlotPath) -> Response:
     """Show a plot. `history` serves a job in any state, with the epochs that have ended; the others need success."""
@@ -59,4 +57,6 @@ def _draw_history(job_id: str) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.add_etag()
     response.make_conditional(request)
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        raise PreconditionFailed
     return response

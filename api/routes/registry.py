@@ -11,7 +11,7 @@ from api.answers import answer, answer_again, no_content
 from api.audit import note
 from api.auth import BASE_PATH, principal
 from api.bodies import strict_request
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, download_responses, problems
 from api.downloads import Download, send
 from api.ensembles import MODEL, get_merged
 from api.idempotency import Created, create
@@ -202,12 +202,7 @@ def predict(path: ModelReferencePath, query: PredictQuery) -> Response:
 
 @routes.get(
     f"/models/<name:name>@<reference:reference>/artifacts/{MODEL}",
-    responses={
-        **problems(409, 416),
-        200: file_response("The file.", _MEDIA_TYPE),
-        206: file_response("A range of it.", _MEDIA_TYPE),
-        304: None,
-    },
+    responses=download_responses("The file.", _MEDIA_TYPE),
 )
 def download_model(path: ModelReferencePath) -> Response:
     """Download the ONNX file of the version that an alias points at, or that a number names."""

@@ -5,7 +5,7 @@ from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import answer
 from api.auth import BASE_PATH, principal
-from api.documents import SECURITY, TAGS, file_response, problems
+from api.documents import SECURITY, TAGS, download_responses, problems
 from api.downloads import MEDIA_TYPES, Download, send
 from api.images import describe_images, read_images
 from api.models import StoredFile, read_whole
@@ -48,12 +48,7 @@ def list_artifacts(path: JobPath) -> Response:
 
 @routes.get(
     "/jobs/<id:job_id>/artifacts/<name:name>",
-    responses={
-        **problems(409, 412, 416),
-        200: file_response("The file.", *MEDIA_TYPES),
-        206: file_response("A range of it.", *MEDIA_TYPES),
-        304: None,
-    },
+    responses=download_responses("The file.", *MEDIA_TYPES),
 )
 def download_artifact(path: ArtifactPath) -> Response:
     """Download a file; its `ETag` is its SHA-256."""

@@ -160,7 +160,10 @@ class Job(Shape):
     warm_start: bool
     status: JobStatus
     status_reason: Annotated[
-        str | None, Field(description="Why a queued job cannot begin: no worker that is alive can train it. Else null.")
+        str | None,
+        Field(
+            description="Why a queued job waits: a quota holds it, or no worker that is alive can train it. Else null."
+        ),
     ]
     config: Annotated[dict[str, Any], Field(description="Every option, resolved.")]
     priority: int

@@ -60,11 +60,11 @@ class PackCache:
     def _hold(self, path: Path, fetch: Callable[[Path], None], digest: str) -> int:
         """Return a shared lock on a pack that is there."""
         while True:
-            lock = _lock(path, fcntl.LOCK_SH)
+            lock = hold_lock(_lock_of(path), fcntl.LOCK_SH)
             if path.exists():
                 return lock
             os.close(lock)
-            lock = _lock(path, fcntl.LOCK_EX)
+            lock = hold_lock(_lock_of(path), fcntl.LOCK_EX)
             try:
                 if not path.exists():
                     _fetch(path, fetch, digest)
@@ -98,14 +98,19 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(digest.group() + _LOCK)
 
 
-def _lock(path: Path, mode: int) -> int:
-    """Return a descriptor that holds the pack's lock; raises `BlockingIOError` where ``mode`` says not to wait."""
-    name = _lock_of(path)
+def hold_lock(name: Path, mode: int) -> int:
+    """Return a descriptor of the file ``name``, made where it is missing, that holds a lock on it (``flock``).
+
+    Whoever holds it alone may delete the file: those who wait then make it anew.
+
+    Raises:
+        BlockingIOError: Another holds it, and ``mode`` says not to wait.
+    """
     while True:
         lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, mode)
-            if os.fstat(lock).st_nlink:  # else it was deleted with its pack while we waited
+            if os.fstat(lock).st_nlink:  # else it was deleted while we waited
                 return lock
         except BaseException:
             os.close(lock)
@@ -126,7 +131,7 @@ def _fetch(path: Path, fetch: Callable[[Path], None], digest: str) -> None:
 
 def _delete_unused(path: Path) -> bool:
     try:
-        lock = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = hold_lock(_lock_of(path), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     try:

@@ -18,6 +18,10 @@ class DatasetStatus(StrEnum):
     REJECTED = "rejected"
 
 
+INGEST_FAILED = "ingest_failed"
+"""The code of a dataset that was rejected since nobody came to an end with it: the archive may be sound."""
+
+
 class Outcome(StrEnum):
     """What became of one entry of an archive."""
 

@@ -1,7 +1,7 @@
 """The report on a model's answers to images that it was not trained on."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -59,6 +59,7 @@ def make_report(
     versions: Mapping[str, str],
     provenance: Mapping[str, str],
     learnt_from_pack: bool = True,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Return the report.
 
@@ -73,6 +74,7 @@ def make_report(
         provenance: What the model was made of and with.
         learnt_from_pack: Whether it was trained on the pack's training split, whose images are leaks elsewhere. If
             not, which images are leaks is not known.
+        on_progress: Called now and then: many images take their time.
     """
     classes = len(pack.classes)
     truth, predicted = pack.labels[answers.positions], answers.shares.argmax(axis=1)
@@ -80,7 +82,7 @@ def make_report(
     confusion = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes).tolist()
     measures = measure_classes(pack.classes, confusion)
     bins = fill_bins(answers.shares.max(axis=1, initial=0), right)
-    leaked = find_leaks(pack, answers.positions) if learnt_from_pack else None
+    leaked = find_leaks(pack, answers.positions, on_progress=on_progress) if learnt_from_pack else None
     return Report(
         accuracy=_mean(right),
         loss=loss,

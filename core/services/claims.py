@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -32,7 +33,7 @@ _FAILURES = {
     AttemptEnd.TRAINER_CRASHED: "The trainer process crashed",
     AttemptEnd.OUT_OF_MEMORY: "The training ran out of memory",
     AttemptEnd.STALLED: "The training stood still",
-    AttemptEnd.UNAVAILABLE: "A backing service did not answer",
+    AttemptEnd.UNAVAILABLE: "A backing service did not answer, or not with what was stored",
 }
 # The same input needs the same memory: one more try is enough to tell a bad neighbour from a job too big.
 _MOST_OUT_OF_MEMORY = 2
@@ -159,10 +160,18 @@ def renew(session: Session, claim: Claim, *, lease_seconds: float) -> Wishes:
 
 
 def begin(session: Session, claim: Claim, *, resumed_from: Checkpoint | None, detail: str | None) -> None:
-    """Record where the attempt starts from; epochs from there on are dropped, for they will come again."""
+    """Record where the attempt starts from; epochs from there on are dropped, for they will come again.
+
+    So are the checkpoints that were passed over: the newest ones are kept, and a broken one of a later epoch would
+    count as newer than all that are to come. Their objects are then garbage.
+    """
     write_fenced(session, claim)
     first = resumed_from.epoch if resumed_from else 1
     session.execute(delete(EpochRow).where(EpochRow.job_id == claim.job_id, EpochRow.epoch >= first))
+    passed_over = [newer.key for newer in takewhile(lambda one: one != resumed_from, claim.checkpoints)]
+    session.execute(
+        delete(CheckpointRow).where(CheckpointRow.job_id == claim.job_id, CheckpointRow.key.in_(passed_over))
+    )
     attempt = session.get_one(JobAttemptRow, (claim.job_id, claim.attempt))
     attempt.resumed_from_epoch = first if resumed_from else None
     attempt.detail = detail
@@ -243,7 +252,7 @@ def lose(
     after = JobStatus.FAILED if lost >= _allowed(session, job, end) else JobStatus.QUEUED
     values: dict[str, Any] = {"attempts_lost": lost}
     if after == JobStatus.FAILED:
-        values["error"] = {"code": end.value, "detail": f"{_FAILURES[end]} in each of {lost} attempts. {detail}"}
+        values["error"] = {"code": end.value, "detail": _describe(end, lost, detail)}
     changed = change_status(
         session,
         job_id,
@@ -261,11 +270,35 @@ def lose(
     return after
 
 
+def lose_own(
+    session: Session, claim: Claim, *, end: AttemptEnd, detail: str, exit_code: int | None = None
+) -> JobStatus | None:
+    """Say that the attempt that one holds broke; as `lose`."""
+    return lose(
+        session,
+        claim.job_id,
+        claim.attempt,
+        end=end,
+        actor=claim.worker,
+        detail=detail,
+        exit_code=exit_code,
+        conditions=(_is_ours(claim),),
+    )
+
+
+def _describe(end: AttemptEnd, lost: int, detail: str) -> str:
+    """Return what the job failed of; the attempts that broke before may have broken otherwise."""
+    return f"{_FAILURES[end]}{f' in the last of {lost} attempts that broke' if lost > 1 else ''}. {detail}"
+
+
 def _allowed(session: Session, job: JobRow, end: AttemptEnd) -> int:
-    """Return at which lost attempt the job fails."""
+    """Return at which lost attempt the job fails; those before a retry count no more."""
     if end != AttemptEnd.OUT_OF_MEMORY:
         return job.max_attempts
-    before = session.scalar(
-        select(func.count()).where(JobAttemptRow.job_id == job.id, JobAttemptRow.end == AttemptEnd.OUT_OF_MEMORY)
-    )
-    return 0 if (before or 0) + 1 >= _MOST_OUT_OF_MEMORY else job.max_attempts
+    broken = session.scalars(
+        select(JobAttemptRow.end)
+        .where(JobAttemptRow.job_id == job.id, JobAttemptRow.end.in_(_FAILURES))
+        .order_by(JobAttemptRow.attempt.desc())
+        .limit(job.attempts_lost)
+    ).all()
+    return 0 if broken.count(AttemptEnd.OUT_OF_MEMORY) + 1 >= _MOST_OUT_OF_MEMORY else job.max_attempts

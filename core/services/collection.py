@@ -1,6 +1,7 @@
 """Garbage collection: objects that no row names are deleted once they are old enough to be nobody's work in hand."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 
@@ -10,6 +11,7 @@ from core.clock import now
 from core.db.engine import Sessions, reading
 from core.db.rows import ArtifactRow, CheckpointRow, DatasetRow, EnsembleRow, EvaluationRow, PackRow
 from core.domain.datasets import DatasetStatus
+from core.errors import ObjectNotFoundError
 from core.storage.store import ObjectStore
 
 _KEYS_AT_ONCE = 500
@@ -44,8 +46,15 @@ def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
 
 
 def collect_garbage(sessions: Sessions, store: ObjectStore, *, age_seconds: float) -> int:
-    """Delete the garbage and return how many objects it was; raises `UnavailableError`."""
-    garbage = list(find_garbage(sessions, store, age_seconds=age_seconds))
-    for key in garbage:
-        store.delete(key)
-    return len(garbage)
+    """Delete the garbage and return how many objects it was; raises `UnavailableError`.
+
+    Each is looked at once more just before: one that was written anew since the store was listed is work in hand.
+    """
+    before, collected = now() - timedelta(seconds=age_seconds), 0
+    for key in find_garbage(sessions, store, age_seconds=age_seconds):
+        with suppress(ObjectNotFoundError):
+            if store.stat(key).modified_at < before:
+                store.delete(key)
+                collected += 1
+    store.clear_abandoned()
+    return collected

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
 from core.db.rows import DatasetEntryRow, DatasetRow, JobRow, PackRow
-from core.domain.datasets import DatasetStatus, Manifest, Outcome
+from core.domain.datasets import INGEST_FAILED, DatasetStatus, Manifest, Outcome
 from core.domain.jobs import ENDED
 from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import ConflictError, NotFoundError
@@ -37,13 +37,17 @@ def register_dataset(
 
     Returns:
         The dataset with the wake-ups to send after the commit. Where the tenant has the same bytes already, that
-        dataset and no wake-up: the caller deletes the new copy.
+        dataset and no wake-up: the caller deletes the new copy. One that was rejected since nobody came to an end with
+        reading it gives way to the new one.
 
     Raises:
         QuotaExceededError: The tenant has as many datasets, or as many bytes, as it may.
     """
     same_bytes = select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
-    if (present := session.scalar(same_bytes)) is not None:
+    present = session.scalar(same_bytes)
+    if present is not None and _was_left_unread(present):
+        _delete_rows(session, present.id)
+    elif present is not None:
         return present, []
     check_room(session, tenant_id, limits, {"datasets": 1, "stored_bytes": archive.size_bytes})
     now = read_clock(session)
@@ -119,6 +123,15 @@ def delete_dataset(session: Session, tenant_id: str, dataset_id: str) -> None:
     if session.scalar(in_use) is not None:
         raise ConflictError("A job that has not ended uses the dataset.", code="dataset_in_use")
     refuse_dataset_deletion(session, dataset_id)
+    _delete_rows(session, dataset_id)
+
+
+def _was_left_unread(dataset: DatasetRow) -> bool:
+    """Return whether the platform, not the archive, is at fault that it was rejected."""
+    return dataset.status == DatasetStatus.REJECTED and (dataset.error or {}).get("code") == INGEST_FAILED
+
+
+def _delete_rows(session: Session, dataset_id: str) -> None:
     _delete_ledger(session, dataset_id)
     session.execute(delete(PackRow).where(PackRow.dataset_id == dataset_id))
     session.execute(delete(DatasetRow).where(DatasetRow.id == dataset_id))

@@ -1,12 +1,14 @@
 """Turning an uploaded archive into a dataset: the worker's hold on it, and what it writes at the end."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError as DuplicateError
 from sqlalchemy.orm import Session
 
 from core.db.engine import read_clock
@@ -146,14 +148,14 @@ def record_pack(
     """Make a pack exist; where another worker was faster, its equal pack stays."""
     if find_pack(session, dataset_id, image_size=image_size, color_mode=color_mode) is not None:
         return
-    session.add(
-        PackRow(
-            dataset_id=dataset_id,
-            image_size=image_size,
-            color_mode=color_mode,
-            digest=pack.sha256,
-            key=pack.key,
-            size_bytes=pack.size_bytes,
-            created_at=read_clock(session),
-        )
+    row = PackRow(
+        dataset_id=dataset_id,
+        image_size=image_size,
+        color_mode=color_mode,
+        digest=pack.sha256,
+        key=pack.key,
+        size_bytes=pack.size_bytes,
+        created_at=read_clock(session),
     )
+    with suppress(DuplicateError), session.begin_nested():  # Another host was faster since.
+        session.add(row)

@@ -89,7 +89,7 @@ def _base_config(session: Session, tenant_id: str, wanted: NewJob) -> dict[str, 
         if wanted.warm_start:
             raise InvalidError("A warm start needs from_job, the job whose weights it starts from.")
         return None
-    base = get_job(session, tenant_id, wanted.from_job)
+    base = get_job(session, tenant_id, wanted.from_job, lock=wanted.warm_start)
     if wanted.warm_start and base.status != JobStatus.SUCCEEDED:
         raise ConflictError("The job to start from has not succeeded.", code="job_not_succeeded")
     return base.config
@@ -338,6 +338,7 @@ def retry_job(
 
     Raises:
         IllegalTransitionError: The job has neither failed nor been cancelled.
+        ConflictError: ``dataset_deleted``: nothing is left to train on.
         QuotaExceededError: As `submit_job`.
     """
     _check_queue(session, tenant_id, limits)
@@ -345,6 +346,10 @@ def retry_job(
     before = JobStatus(job.status)
     if before not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise IllegalTransitionError(f"The job is {before}; only a failed or cancelled job can be retried.")
+    try:
+        get_dataset(session, tenant_id, job.dataset_id, lock="share")
+    except NotFoundError as error:
+        raise ConflictError("The job's dataset was deleted; it cannot be retried.", code="dataset_deleted") from error
     _change_or_conflict(
         session,
         job,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.crash_points import reach
 from core.db.engine import read_clock
 from core.db.rows import DatasetRow, JobRow
-from core.domain.datasets import DatasetStatus
+from core.domain.datasets import INGEST_FAILED, DatasetStatus
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.domain.quotas import NO_LIMITS, Limits
 from core.errors import UnavailableError
@@ -52,7 +52,7 @@ def reap_datasets(session: Session, *, max_attempts: int) -> list[str]:
     """Reject every dataset whose reader was lost as often as is allowed, and return their ids."""
     now = read_clock(session)
     error = {
-        "code": "ingest_failed",
+        "code": INGEST_FAILED,
         "detail": f"Reading the archive ended without an answer {max_attempts} times. Upload it again to try anew.",
         "errors": [],
     }

@@ -3,13 +3,14 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.db.rows import EnsembleMemberRow, EvaluationRow, ModelRow, ModelVersionRow
+from core.db.rows import EnsembleMemberRow, EvaluationRow, JobRow, ModelRow, ModelVersionRow
 from core.domain.evaluations import UNFINISHED
+from core.domain.jobs import ENDED
 from core.errors import ConflictError
 
 
 def refuse_job_deletion(session: Session, job_id: str) -> None:
-    """Raise `ConflictError` (``job_in_use``) where an ensemble, a model or an evaluation in work needs a job."""
+    """Raise `ConflictError` (``job_in_use``) where an ensemble, a model, or unfinished work needs a job."""
     ensemble = select(EnsembleMemberRow.ensemble_id).where(EnsembleMemberRow.job_id == job_id).limit(1)
     model = (
         select(ModelRow.name)
@@ -20,7 +21,15 @@ def refuse_job_deletion(session: Session, job_id: str) -> None:
     evaluation = (
         select(EvaluationRow.id).where(EvaluationRow.job_id == job_id, EvaluationRow.status.in_(UNFINISHED)).limit(1)
     )
-    for query, what in ((ensemble, "a member of"), (model, "a version of the model"), (evaluation, "looked at by")):
+    warm_start = (
+        select(JobRow.id).where(JobRow.from_job == job_id, JobRow.warm_start, JobRow.status.not_in(ENDED)).limit(1)
+    )
+    for query, what in (
+        (ensemble, "a member of"),
+        (model, "a version of the model"),
+        (evaluation, "looked at by"),
+        (warm_start, "what a warm start begins with:"),
+    ):
         if (user := session.scalar(query)) is not None:
             raise ConflictError(f"The job is {what} {user}; delete that first.", code="job_in_use")
 

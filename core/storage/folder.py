@@ -99,7 +99,16 @@ class FolderStore:
         """Make the folder, write to it, and clear what a killed writer left; see `ObjectStore.check`."""
         with _writing(), self._temporary() as temporary:
             temporary.write_bytes(b"ready")
-            self._clear_abandoned()
+            self.clear_abandoned()
+
+    def clear_abandoned(self) -> None:
+        """Delete the parts of dead writers; a living one touches its file all the time."""
+        limit = (clock.now() - _ABANDONED_AFTER).timestamp()
+        with _writing():
+            for path in self._partial.iterdir() if self._partial.exists() else ():
+                with suppress(FileNotFoundError):  # a writer that has just ended
+                    if path.stat().st_mtime < limit:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self) -> None:
         """Return: no connection is held."""
@@ -126,14 +135,6 @@ class FolderStore:
         os.utime(folder)  # so that it does not look abandoned while it is being deleted
         grave = folder.rename(self._partial / secrets.token_hex(16))
         shutil.rmtree(grave)
-
-    def _clear_abandoned(self) -> None:
-        """Delete what writers that were killed left behind; a living one touches its file all the time."""
-        limit = (clock.now() - _ABANDONED_AFTER).timestamp()
-        for path in self._partial.iterdir():
-            with suppress(FileNotFoundError):  # a writer that has just ended
-                if path.stat().st_mtime < limit:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _publish(temporary: Path, target: Path) -> None:

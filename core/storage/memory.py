@@ -86,6 +86,9 @@ class MemoryStore:
     def check(self) -> None:
         """Return: memory is always ready."""
 
+    def clear_abandoned(self) -> None:
+        """Return: nothing is written in parts."""
+
     def close(self) -> None:
         """Return: no connection is held."""
 

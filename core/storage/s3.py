@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 from xml.etree.ElementTree import ParseError
@@ -26,6 +27,10 @@ _MOST_PARTS = 10_000
 _CONNECT_SECONDS = 2.0
 # A server may take a while to keep a part, and longer to put an upload together.
 _UPLOAD_SECONDS = 30.0
+# An empty delimiter, which the client sends else, makes rclone's server list nothing.
+_IN_NO_KEY = "|"
+# An upload that takes longer is given up.
+_ABANDONED_AFTER = timedelta(days=30)
 
 _MISSING = frozenset({"NoSuchKey", "404"})
 _REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
@@ -160,6 +165,22 @@ class S3Store:
         """Ask for the bucket, and make it where it is missing; see `ObjectStore.check`."""
         if not self._has_bucket():
             self._make_bucket()
+
+    def clear_abandoned(self) -> None:
+        """Give up the uploads in parts that were begun so long ago that nobody can be at them still."""
+        limit = clock.now() - _ABANDONED_AFTER
+        with _answers():
+            while True:
+                found = self._client._list_multipart_uploads(  # noqa: SLF001 - the client has no other way
+                    self._bucket, delimiter=_IN_NO_KEY
+                )
+                old = [upload for upload in found.uploads if upload.initiated_time and upload.initiated_time < limit]
+                for upload in old:
+                    self._client._abort_multipart_upload(  # noqa: SLF001 - as above
+                        self._bucket, upload.object_name, upload.upload_id or ""
+                    )
+                if not (old and found.is_truncated):
+                    return
 
     def close(self) -> None:
         """Close the connections; see `ObjectStore.close`."""

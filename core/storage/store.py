@@ -111,6 +111,9 @@ class ObjectStore(Protocol):
             StoreUnavailableError: It cannot, with the reason; after about five seconds where it is silent.
         """
 
+    def clear_abandoned(self) -> None:
+        """Delete what writers that were killed left behind, days ago: parts of objects that never came to be."""
+
     def close(self) -> None:
         """Give back the connections that are held; the store can be used again."""
 

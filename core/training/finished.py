@@ -22,6 +22,7 @@ class Finished:
         split: Which images were for what.
         engine: With the weights that are kept.
         history: Every epoch.
+        initial_weights: SHA-256 of the weights of another job that it began with.
     """
 
     job: TrainingJob
@@ -31,3 +32,4 @@ class Finished:
     split: Split
     engine: Engine
     history: Sequence[EpochResult]
+    initial_weights: str | None

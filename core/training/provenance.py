@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 import core
-from core.datasets.packs import digest_of
 from core.domain.training_config import TrainingConfig
 from core.training.contract import TrainingJob
 from core.training.engines import Engine
@@ -28,7 +27,9 @@ def list_versions(engine: Engine) -> dict[str, str]:
     }
 
 
-def describe_origin(job: TrainingJob, config: TrainingConfig, engine: Engine, *, fingerprint: str) -> dict[str, str]:
+def describe_origin(
+    job: TrainingJob, config: TrainingConfig, engine: Engine, *, fingerprint: str, initial_weights: str | None
+) -> dict[str, str]:
     """Return by name what decides the weights; equal values mean equal weights wherever training is deterministic.
 
     Args:
@@ -36,9 +37,10 @@ def describe_origin(job: TrainingJob, config: TrainingConfig, engine: Engine, *,
         config: Settled.
         engine: With its precision and versions.
         fingerprint: Of the images and labels in the pack.
+        initial_weights: SHA-256 of the weights that it began with, where they are another job's.
     """
     precision = engine.choice.precision
-    start = {"initial_weights": digest_of(job.initial_weights)} if job.initial_weights else {}
+    start = {"initial_weights": initial_weights} if initial_weights else {}
     return {
         **list_versions(engine),
         **job.dataset,

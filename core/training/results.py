@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ _MEDIA_TYPES = {
 
 
 def write_results(
-    training: Finished, folder: Path, *, logits: Logits, validation: Logits, test: Score | None
+    training: Finished,
+    folder: Path,
+    *,
+    logits: Logits,
+    validation: Logits,
+    test: Score | None,
+    on_progress: Callable[[], None],
 ) -> tuple[ResultFile, ...]:
     """Write every result into ``folder``, and there the golden images for who packs the results.
 
@@ -44,11 +50,18 @@ def write_results(
         logits: The engine's answers to the test split ``(images, classes)``.
         validation: Likewise to the validation split.
         test: The score of ``logits``.
+        on_progress: Called now and then.
 
     Raises:
         TrainingError: ``export_mismatch``: an exported model answers otherwise than the engine.
     """
-    origin = describe_origin(training.job, training.config, training.engine, fingerprint=training.fingerprint)
+    origin = describe_origin(
+        training.job,
+        training.config,
+        training.engine,
+        fingerprint=training.fingerprint,
+        initial_weights=training.initial_weights,
+    )
     golden = _take_golden(training)
     golden.save(folder / GOLDEN)
     files = write_exports(_net(training, origin), folder, golden)
@@ -65,6 +78,7 @@ def write_results(
         loss=test.loss if test else None,
         versions=list_versions(training.engine),
         provenance=origin,
+        on_progress=on_progress,
     )
     _write_json(files["report.json"], report.model_dump(mode="json"))
     write_test_predictions(files[TEST_PREDICTIONS], training.pack, split.test, logits)

@@ -13,8 +13,8 @@ from typing import Any
 def measure_once(folder: Path | None, what: Mapping[str, Any], measure: Callable[[], float]) -> float:
     """Return what ``measure`` gives, or gave the first time that it was asked about ``what``.
 
-    Of processes that measure at the same time, all go by the first one's figure. A note that cannot be read is
-    replaced.
+    Of processes that measure at the same time, all go by the first one's figure. A note that is broken is replaced;
+    where none can be kept, the figure just measured holds.
 
     Args:
         folder: Where notes are; made where it is missing. None notes nothing, and measures each time.
@@ -27,11 +27,14 @@ def measure_once(folder: Path | None, what: Mapping[str, Any], measure: Callable
     note = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.json"
     if (known := _read(note)) is not None:
         return known
-    note.unlink(missing_ok=True)
-    _write(note, {"what": what, "figure": measure()})
-    figure = _read(note)
-    assert figure is not None
-    return figure
+    is_broken = note.exists()
+    figure = measure()
+    with suppress(OSError):  # A figure that cannot be kept is none the worse.
+        if is_broken:
+            note.unlink(missing_ok=True)
+        _write(note, {"what": what, "figure": figure})
+    kept = _read(note)
+    return figure if kept is None else kept
 
 
 def _read(note: Path) -> float | None:

@@ -41,17 +41,28 @@ class Circumstances:
     processor: str
     precision: str
     versions: dict[str, str]
+    code: str
 
 
 @dataclass
 class State:
-    """Everything of a training that changes, apart from the net and the optimiser."""
+    """Everything of a training that changes, apart from the net and the optimiser.
+
+    Attributes:
+        place: What comes next.
+        best: The best epoch so far.
+        history: The epochs that have ended.
+        exact: Whether each resume so far was under equal circumstances.
+        stop_reason: Why no epoch comes any more: decided when one has ended, never within one.
+        initial_weights: SHA-256 of the weights that the training began with, where they are another job's.
+    """
 
     place: Place = field(default_factory=Place)
     best: Best = field(default_factory=Best)
     history: list[EpochResult] = field(default_factory=list)
     exact: bool = True
     stop_reason: StopReason | None = None
+    initial_weights: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values; the best epoch's weights are left out."""
@@ -61,6 +72,7 @@ class State:
             "history": [result.plain() for result in self.history],
             "exact": self.exact,
             "stop_reason": self.stop_reason and str(self.stop_reason),
+            "initial_weights": self.initial_weights,
         }
 
     @classmethod
@@ -72,4 +84,5 @@ class State:
             history=[EpochResult.parse(result) for result in plain["history"]],
             exact=plain["exact"],
             stop_reason=plain["stop_reason"] and StopReason(plain["stop_reason"]),
+            initial_weights=plain["initial_weights"],
         )

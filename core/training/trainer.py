@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from core.clock import now
-from core.datasets.packs import Pack
+from core.datasets.packs import Pack, digest_of
 from core.domain.jobs import StopReason
 from core.domain.training_config import settle
 from core.errors import IntegrityError, TrainingError
@@ -23,6 +23,7 @@ from core.training.finished import Finished
 from core.training.images import Positions, fingerprint, scale_pixels, split_images
 from core.training.processor import name_processor
 from core.training.progress import ProgressMeter
+from core.training.provenance import digest_code
 from core.training.sampling import keep_images, order_epoch
 from core.training.schedules import count_drops, learning_rate
 from core.training.state import Best, Circumstances, Place, State
@@ -76,6 +77,7 @@ class Training:
             observer.log(f"Reads images from {self.engine.source}.")
         self.fingerprint = fingerprint(self.pack)
         self.state = State()
+        self._is_to_stop = False
         self.meter = ProgressMeter(
             observer,
             epochs=self.epochs,
@@ -86,6 +88,7 @@ class Training:
         )
         self._start_or_resume(checkpoint)
         self._saved_at = time.monotonic()
+        self._saved_place: tuple[int, int] | None = None
 
     @property
     def epochs(self) -> int:
@@ -126,7 +129,14 @@ class Training:
         self._refuse_divergence(test.loss if test else 0.0)
         self._refuse_broken_weights()
         validation = self._look(self.split.validation)
-        files = write_results(self._finished(), self.job.work_dir, logits=logits, validation=validation, test=test)
+        files = write_results(
+            self._finished(),
+            self.job.work_dir,
+            logits=logits,
+            validation=validation,
+            test=test,
+            on_progress=lambda: self.meter.looked(0),
+        )
         self.meter.finish()
         return TrainingResult(
             metrics=Metrics(
@@ -153,6 +163,7 @@ class Training:
             split=self.split,
             engine=self.engine,
             history=self.state.history,
+            initial_weights=self.state.initial_weights,
         )
 
     def _set_up(self, checkpoint: Checkpoint | None) -> Setup:
@@ -173,7 +184,10 @@ class Training:
         elif self.job.initial_weights is not None:
             self._warm_start()
         place = self.state.place
-        self.meter.place(epoch=place.epoch, batch=place.batch, images=place.images)
+        if self.state.stop_reason is None:
+            self.meter.place(epoch=place.epoch, batch=place.batch, images=place.images)
+        else:  # Its place is the epoch after the last, which nobody will train.
+            self.meter.place(epoch=place.epoch - 1, batch=self.steps, images=self.epoch_images)
 
     def _warm_start(self) -> None:
         assert self.job.initial_weights is not None
@@ -183,6 +197,7 @@ class Training:
             weights = load_file(self.job.initial_weights)
             _refuse_infinite(weights)
             self.engine.load_weights({**weights, **own})
+            self.state.initial_weights = digest_of(self.job.initial_weights)
         except (SafetensorError, ValueError, OSError) as error:
             detail = (
                 "The weights to start from are not those of this architecture, image size and number of classes, "
@@ -208,10 +223,11 @@ class Training:
             command = self.observer.command()
             if command == "pause":
                 catch_up()
-                self._save()
+                if (place.epoch, place.batch) != self._saved_place:  # A key is never written twice.
+                    self._save()
                 return False
             if command == "stop":
-                self.state.stop_reason = StopReason.STOPPED
+                self._is_to_stop = True
             chosen = self._cut(order, place.batch)
             self.engine.train(chosen, Step(place.epoch, place.batch, self._learning_rate(place.batch)))
             place.batch += 1
@@ -279,7 +295,9 @@ class Training:
             if value < state.best.value - (stopping.min_delta if stopping else 0.0):
                 keep = self.engine.weights() if stopping and stopping.restore_best else None
                 state.best = Best(epoch=epoch, value=value, weights=keep)
-        if state.stop_reason is None and stopping and state.best.waited >= stopping.patience:
+        if self._is_to_stop:
+            state.stop_reason = StopReason.STOPPED
+        elif stopping and state.best.waited >= stopping.patience:
             state.stop_reason = StopReason.EARLY_STOPPING
         if epoch >= self.epochs:
             state.stop_reason = StopReason.EPOCHS_DONE
@@ -308,7 +326,12 @@ class Training:
     def _circumstances(self) -> dict[str, Any]:
         engine = self.engine
         circumstances = Circumstances(
-            self.job.threads, self.job.device, name_processor(), engine.choice.precision, engine.versions
+            self.job.threads,
+            self.job.device,
+            name_processor(),
+            engine.choice.precision,
+            {**engine.versions, "numpy": np.__version__},
+            digest_code(),
         )
         return asdict(circumstances)
 
@@ -324,7 +347,7 @@ class Training:
         arrays = {_BEST + name: array for name, array in best.items()} | self.engine.dump()
         content = Checkpoint(plain, arrays)
         path = write_checkpoint(self.job.work_dir, content, epoch=place.epoch, batch=place.batch)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_place = time.monotonic(), (place.epoch, place.batch)
         self.observer.checkpoint(path, epoch=place.epoch, batch=place.batch)
 
     def _restore(self, content: Checkpoint) -> None:

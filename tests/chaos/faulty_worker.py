@@ -13,11 +13,11 @@ if __name__ == "__main__":  # trainers import this file too, and need none of it
 
     wrong_clock.install()  # before whoever keeps a name of the right one
 
-    import worker.jobs
+    import worker.host
     import worker.trainer
     from worker.__main__ import main
 
-    class CredulousLease(worker.jobs.Lease):
+    class CredulousLease(worker.host.Lease):
         """A lease that never finds itself lost."""
 
         def check(self) -> None:
@@ -29,5 +29,5 @@ if __name__ == "__main__":  # trainers import this file too, and need none of it
 
     worker.trainer.PRELOAD = "chaos.trainer_faults"
     if os.environ.get("CHAOS_CREDULOUS"):
-        worker.jobs.Lease = CredulousLease
+        worker.host.Lease = CredulousLease
     main()

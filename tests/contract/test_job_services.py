@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
 from core.db.migrations import migrate
-from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow, WorkerRow
+from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow, PackRow, WorkerRow
 from core.domain.datasets import (
     DatasetStatus,
     EntryCounts,
@@ -39,7 +39,7 @@ from core.services.collection import collect_garbage
 from core.services.jobs import NewJob
 from core.services.messages import WakeUp
 from core.storage.memory import MemoryStore
-from core.storage.store import StoredObject
+from core.storage.store import ObjectStat, StoredObject
 
 MANIFEST = Manifest(
     classes=["cat", "dog"],
@@ -364,6 +364,8 @@ def test_an_attempt_that_the_database_has_forgotten_and_given_again_is_refused(
     assert forgotten.attempt == given.attempt
     with pytest.raises(LeaseLostError), transaction(sessions) as session:
         progress.record_progress(session, forgotten, {})
+    with transaction(sessions) as session:
+        assert claims.lose_own(session, forgotten, end=AttemptEnd.TRAINER_CRASHED, detail="d") is None
     with pytest.raises(LeaseLostError):
         _finish(sessions, forgotten)
     _finish(sessions, given)
@@ -415,6 +417,26 @@ def test_out_of_memory_is_tried_once_more_and_then_fails(sessions: Sessions, ten
             end = AttemptEnd.OUT_OF_MEMORY
             statuses.append(claims.lose(session, job_id, claim.attempt, end=end, actor="w", detail="d"))
     assert statuses == [JobStatus.QUEUED, JobStatus.FAILED]
+    with transaction(sessions) as session:
+        jobs.retry_job(session, tenant, job_id, actor="key_1", from_checkpoint=False)
+    claim = _claim(sessions)
+    assert claim is not None
+    with transaction(sessions) as session:
+        assert claims.lose_own(session, claim, end=AttemptEnd.OUT_OF_MEMORY, detail="d") == JobStatus.QUEUED
+
+
+def test_a_job_that_broke_in_several_ways_names_the_last(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    for end in (AttemptEnd.WORKER_LOST, AttemptEnd.OUT_OF_MEMORY, AttemptEnd.STALLED):
+        claim = _claim(sessions)
+        assert claim is not None
+        with transaction(sessions) as session:
+            claims.lose_own(session, claim, end=end, detail="Silence.")
+    error = _job(sessions, job_id).error
+    assert error == {
+        "code": "stalled",
+        "detail": "The training stood still in the last of 3 attempts that broke. Silence.",
+    }
 
 
 def test_a_preempted_attempt_is_not_held_against_the_job(sessions: Sessions, tenant: str, dataset: str) -> None:
@@ -500,6 +522,39 @@ def test_begin_drops_the_epochs_that_will_come_again(sessions: Sessions, tenant:
         assert [row.epoch for row in jobs.list_epochs(session, job_id)] == [1]
 
 
+def test_checkpoints_that_were_passed_over_outlast_none_that_come_after(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    """Two broken ones of later epochs would be the two that are kept."""
+    job_id = _submit(sessions, tenant, dataset)
+    first = _claim(sessions)
+    assert first is not None
+    for epoch in (1, 2, 3):
+        with transaction(sessions) as session:
+            progress.record_epoch(session, first, replace(FIGURES, epoch=epoch), progress=None, metrics={})
+            stored = StoredObject(f"a1-{epoch + 1}", 1, "h")
+            progress.record_checkpoint(session, first, stored, epoch=epoch + 1, batch=0)
+    with transaction(sessions) as session:
+        claims.lose_own(session, first, end=AttemptEnd.TRAINER_KILLED, detail="d")
+    second = _claim(sessions)
+    assert second is not None
+    assert [one.key for one in second.checkpoints] == ["a1-4", "a1-3"]
+    with transaction(sessions) as session:
+        claims.begin(session, second, resumed_from=None, detail="both were passed over")
+    with transaction(sessions) as session:
+        progress.record_epoch(session, second, FIGURES, progress=None, metrics={})
+        dropped = progress.record_checkpoint(session, second, StoredObject("a2-2", 1, "h"), epoch=2, batch=0)
+    assert dropped == []
+    with transaction(sessions) as session:
+        claims.lose_own(session, second, end=AttemptEnd.TRAINER_KILLED, detail="d")
+    third = _claim(sessions)
+    assert third is not None
+    assert [one.key for one in third.checkpoints] == ["a2-2"]
+    with transaction(sessions) as session:
+        claims.begin(session, third, resumed_from=third.checkpoints[0], detail=None)
+        assert [row.epoch for row in jobs.list_epochs(session, job_id)] == [1]
+
+
 def test_the_transitions_tell_the_whole_story(sessions: Sessions, tenant: str, dataset: str) -> None:
     job_id = _submit(sessions, tenant, dataset)
     claim = _claim(sessions)
@@ -546,6 +601,23 @@ def test_a_dataset_in_use_cannot_be_deleted(sessions: Sessions, tenant: str, dat
         jobs.cancel_job(session, tenant, job_id, actor="key_1")
         datasets.delete_dataset(session, tenant, dataset)
     assert _job(sessions, job_id).dataset_id == dataset
+    with transaction(sessions) as session, pytest.raises(ConflictError) as caught:
+        jobs.retry_job(session, tenant, job_id, actor="key_1", from_checkpoint=False)
+    assert caught.value.code == "dataset_deleted"
+
+
+def test_a_job_that_a_warm_start_waits_for_cannot_be_deleted(sessions: Sessions, tenant: str, dataset: str) -> None:
+    base = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    _finish(sessions, claim)
+    warm = _submit(sessions, tenant, dataset, from_job=base, warm_start=True)
+    with transaction(sessions) as session, pytest.raises(ConflictError, match=warm) as caught:
+        jobs.delete_job(session, tenant, base)
+    assert caught.value.code == "job_in_use"
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, warm, actor="key_1")
+        jobs.delete_job(session, tenant, base)
 
 
 def test_the_same_bytes_again_are_the_same_dataset(sessions: Sessions, tenant: str, dataset: str) -> None:
@@ -554,6 +626,33 @@ def test_the_same_bytes_again_are_the_same_dataset(sessions: Sessions, tenant: s
             session, tenant, new_id("ds"), name="x", archive=StoredObject("other", 10, dataset), request_id=None
         )
     assert (again.id, messages) == (dataset, [])
+
+
+def test_bytes_that_nobody_came_to_an_end_with_can_be_uploaded_again(sessions: Sessions, tenant: str) -> None:
+    unread, again = _add_dataset(sessions, tenant, ready=False), new_id("ds")
+    for _ in range(3):
+        with transaction(sessions) as session:
+            ingest.claim_dataset(session, worker="w", lease_seconds=-1, max_attempts=3)
+    with transaction(sessions) as session:
+        assert sweeper.reap_datasets(session, max_attempts=3) == [unread]
+    with transaction(sessions) as session:
+        archive = StoredObject("new", 10, unread)
+        row, messages = datasets.register_dataset(session, tenant, again, name="x", archive=archive, request_id=None)
+    assert (row.id, row.status, len(messages)) == (again, "processing", 1)
+    with transaction(sessions) as session, pytest.raises(NotFoundError):
+        datasets.get_dataset(session, tenant, unread)
+
+
+def test_a_pack_that_another_host_has_recorded_meanwhile_stays(
+    sessions: Sessions, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "find_pack", lambda *_, **__: None)  # Neither sees the other's.
+    for name in ("first", "second"):
+        with transaction(sessions) as session:
+            stored = StoredObject(name, 1, name)
+            ingest.record_pack(session, dataset, stored, image_size=28, color_mode="grayscale")
+    with transaction(sessions, read_only=True) as session:
+        assert session.scalars(select(PackRow.key)).all() == ["first"]
 
 
 class FakeSender:
@@ -705,3 +804,15 @@ def test_a_rejected_archive_is_garbage_though_its_row_stays(sessions: Sessions, 
     with transaction(sessions) as session:
         session.get_one(DatasetRow, dataset).status = "rejected"
     assert collect_garbage(sessions, store, age_seconds=-1) == 1
+
+
+def test_what_was_written_anew_since_the_store_was_listed_is_no_garbage(sessions: Sessions, tenant: str) -> None:
+    class ListedLongAgo(MemoryStore):
+        def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+            for stat in super().list(prefix):
+                yield replace(stat, modified_at=stat.modified_at - timedelta(days=2))
+
+    store = ListedLongAgo()
+    store.put(f"tenants/{tenant}/datasets/d/packs/p", io.BytesIO(b"x"))
+    assert collect_garbage(sessions, store, age_seconds=3600) == 0
+    assert len(list(store.list())) == 1

@@ -19,6 +19,7 @@ from core.errors import (
     TooLargeError,
     UnreadableError,
 )
+from core.storage import s3
 from core.storage.s3 import PART_BYTES, S3Store
 
 KEY = "tenants/t1/datasets/d1/archive"
@@ -477,4 +478,21 @@ def test_a_cut_body_leaves_no_open_upload(open_store, name):
         store.check()
         with pytest.raises(UnreadableError):
             store.put(KEY, Body(MULTIPART), size_bytes=MULTIPART + 1)
-        assert store._client._list_multipart_uploads(store._bucket).uploads == []
+        assert open_uploads(store) == 0
+
+
+def open_uploads(store):
+    return len(store._client._list_multipart_uploads(store._bucket, delimiter=s3._IN_NO_KEY).uploads)
+
+
+@pytest.mark.parametrize("name", ["moto", "rclone"])
+def test_an_upload_that_its_writer_left_open_is_given_up_in_time(open_store, name, monkeypatch):
+    with open_store(name) as store:
+        store.check()
+        store._client._create_multipart_upload(store._bucket, KEY, {})
+        monkeypatch.setattr(s3, "_ABANDONED_AFTER", timedelta(days=36_500))  # moto's began in 2010
+        store.clear_abandoned()
+        assert open_uploads(store) == 1
+        monkeypatch.setattr(s3, "_ABANDONED_AFTER", timedelta(seconds=-60))
+        store.clear_abandoned()
+        assert open_uploads(store) == 0

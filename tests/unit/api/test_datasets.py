@@ -175,7 +175,7 @@ def test_a_faulty_query_is_422(client, query, sessions, store):
     assert_nothing_stays(sessions, store)
 
 
-def test_a_commit_that_fails_takes_the_archive_with_it(client, store, monkeypatch):
+def test_a_commit_of_which_nobody_knows_keeps_the_archive(client, store, monkeypatch):
     from core.services import datasets
 
     def fail(*_, **__):
@@ -185,7 +185,7 @@ def test_a_commit_that_fails_takes_the_archive_with_it(client, store, monkeypatc
     response = upload(client)
     assert response.status_code == 503
     assert response.headers["Retry-After"]
-    assert list(store.list()) == []
+    assert len(list(store.list())) == 1, "a row may stand for it in a moment; else the collection takes it"
 
 
 def test_a_store_in_trouble_is_503_and_leaves_no_row(make_client, store, sessions, monkeypatch):

@@ -34,6 +34,18 @@ def test_every_operation_says_what_it_answers(document):
             assert response.get("content") or status in ("204", "304"), (name, status)
 
 
+def test_every_download_says_what_its_conditions_and_ranges_are_answered(document):
+    downloads = [operation["responses"] for _, operation in operations(document) if "206" in operation["responses"]]
+    assert len(downloads) == 5
+    for responses in downloads:
+        assert {"200", "304", "409", "412", "416"} <= responses.keys()
+
+
+def test_every_operation_says_what_any_request_may_be_answered(document):
+    for name, operation in operations(document):
+        assert {"400", "408", "414", "415", "417", "422", "431"} <= operation["responses"].keys(), name
+
+
 def test_every_refusal_is_a_problem(document):
     for name, operation in operations(document):
         for status, response in operation["responses"].items():

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from core.db.engine import transaction
+from core.inference import merging
 from core.services import ensembles, results
 from core.storage.keys import artifact
 from worker import ensembles as voting_worker
@@ -178,6 +179,21 @@ def test_a_file_that_cannot_be_made_says_why_and_is_not_tried_again(client, form
     assert (response.status_code, response.get_json()["code"]) == (409, "object_not_found")
     with transaction(platform.sessions) as session:
         assert ensembles.find_unmerged(session) == []
+
+
+def test_one_that_no_file_can_be_made_of_keeps_no_other_from_its_file(client, form, members, merge, monkeypatch):
+    hopeless, other = form(members[:2]), form(members[1:])
+    make = merging.merge_models
+
+    def fail_once(*arguments, **options):
+        monkeypatch.setattr(merging, "merge_models", make)
+        raise ValueError("larger than two gibibytes")
+
+    monkeypatch.setattr(merging, "merge_models", fail_once)
+    merge()
+    response = client.get(f"{URL}/{hopeless['id']}/artifacts/model.onnx")
+    assert (response.status_code, response.get_json()["code"]) == (409, "merge_failed")
+    assert client.get(f"{URL}/{other['id']}/artifacts/model.onnx").status_code == 200
 
 
 @pytest.mark.parametrize(

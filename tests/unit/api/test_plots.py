@@ -68,6 +68,8 @@ def test_the_history_of_a_running_job_is_drawn_anew_with_each_epoch(client, plat
     assert first.headers["Content-Disposition"] == "inline; filename=history.png"
     unchanged = client.get(url, headers={"If-None-Match": first.headers["ETag"]})
     assert (unchanged.status_code, unchanged.data) == (304, b"")
+    other = client.get(url, headers={"If-Match": '"another"'})
+    assert (other.status_code, other.get_json()["code"]) == (412, "precondition_failed")
     platform.add_epoch(claim, 2)
     assert client.get(url, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 

@@ -13,11 +13,13 @@ from core.datasets.cache import PackCache
 from core.datasets.decoders import Decoders
 from core.db.engine import open_engine, open_sessions, read_clock, transaction
 from core.db.rows import DatasetRow, PackRow, Row
-from core.errors import StoreUnavailableError
+from core.errors import IntegrityError, StoreUnavailableError
 from core.services import keys
 from core.settings import Settings
+from core.storage.folder import FolderStore
 from core.storage.memory import MemoryStore
-from worker.datasets import read_next_dataset
+from worker import job_writer
+from worker.datasets import local_archive, read_next_dataset
 from worker.host import Host
 from worker.slots import Slots
 
@@ -114,3 +116,27 @@ def test_a_store_in_trouble_keeps_no_dataset_from_being_rejected(read, host, mon
     monkeypatch.setattr(host.store, "delete", fail)
     assert read({"note.txt": b"x"}).status == "rejected"
     assert len(list(host.store.list())) == 1  # the collection takes it
+
+
+def test_a_store_that_is_away_for_a_moment_costs_no_attempt(read, host, monkeypatch):
+    put_file, asked = host.store.put_file, []
+
+    def fail_twice(*arguments):
+        asked.append(arguments)
+        if len(asked) <= 2:
+            raise StoreUnavailableError("The store does not answer.")
+        return put_file(*arguments)
+
+    monkeypatch.setattr(host.store, "put_file", fail_twice)
+    monkeypatch.setattr(job_writer, "_RETRY_SECONDS", 0.01)
+    row = read({f"train/{'ab'[n % 2]}/{n}.png": picture(n) for n in range(8)})
+    assert (row.status, row.attempt) == ("ready", 1)
+
+
+def test_an_archive_that_has_changed_in_the_store_is_not_read(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    stored = store.put(KEY, io.BytesIO(b"archive"))
+    assert local_archive(store, KEY, stored.sha256, tmp_path).read_bytes() == b"archive"
+    (tmp_path / "store" / KEY).write_bytes(b"changed")
+    with pytest.raises(IntegrityError, match="uploaded"):
+        local_archive(store, KEY, stored.sha256, tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from core.datasets.cache import PackCache
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
@@ -20,6 +20,7 @@ from core.services import jobs, keys, results
 from core.settings import Settings
 from core.storage.memory import MemoryStore
 from worker import job_writer
+from worker import slots as worker_slots
 from worker.host import Host
 from worker.jobs import run_next_job
 from worker.oom import count_oom_kills
@@ -79,6 +80,11 @@ class NoQueue:
 
     def depth(self, queue: str) -> int:
         return 0
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_slots, "_FIRST_REST_SECONDS", 0)
 
 
 @pytest.fixture
@@ -316,6 +322,41 @@ def test_a_defect_of_the_worker_sends_its_job_back_and_is_named(bench: Bench) ->
     trainer = ScriptedTrainer([fail])
     bench.run(trainer)
     assert (trainer.killed, bench.job(job_id).status, bench.ends(job_id)) == (True, "queued", ["worker_error"])
+
+
+def test_a_job_whose_dataset_is_gone_fails_at_once_and_says_so(bench: Bench) -> None:
+    job_id = bench.submit()
+    with transaction(bench.sessions) as session:
+        session.execute(delete(PackRow))
+        session.execute(delete(DatasetRow))
+    bench.run(ScriptedTrainer([_result]))
+    job = bench.job(job_id)
+    assert (job.status, job.error["code"], bench.ends(job_id)) == ("failed", "dataset_not_found", ["failed"])
+
+
+def test_a_job_that_is_cancelled_and_deleted_meanwhile_ends_its_attempt_in_silence(bench: Bench) -> None:
+    job_id = bench.submit()
+
+    def delete_job(_: Order) -> dict[str, Any]:
+        with transaction(bench.sessions) as session:
+            jobs.cancel_job(session, bench.tenant, job_id, actor="k")
+            jobs.delete_job(session, bench.tenant, job_id)
+        return EPOCH
+
+    trainer = ScriptedTrainer([delete_job, _result])
+    assert bench.run(trainer)
+    assert trainer.killed
+
+
+@pytest.mark.parametrize(("script", "broke"), [([_result], False), ([{"type": "crashed", "detail": "x"}], True)])
+def test_a_slot_is_told_whether_the_attempt_broke(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, script: list, broke: bool
+) -> None:
+    slots, told = Slots(1, lambda _: False), []
+    monkeypatch.setattr(slots, "rest", lambda *, broke: told.append(broke))
+    bench.submit()
+    bench.run(ScriptedTrainer(list(script)), slots)
+    assert told == [broke]
 
 
 def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:

@@ -1,4 +1,5 @@
 import threading
+import time
 
 from worker.slots import Slots
 
@@ -79,3 +80,21 @@ def test_settling_waits_for_what_goes_on_in_a_slot_and_not_for_ever() -> None:
     assert slots.settle(5)
     thread.join()
     slots.fill()  # Each slot is free again.
+
+
+def test_a_slot_rests_after_what_broke_and_longer_each_time_in_a_row(monkeypatch) -> None:
+    slots, rests = Slots(1, lambda _: False), []
+    monkeypatch.setattr(slots.closing, "wait", rests.append)
+    for _ in range(5):
+        slots.rest(broke=True)
+    slots.rest(broke=False)
+    slots.rest(broke=True)
+    assert rests == [1, 3, 9, 27, 30, 1]
+
+
+def test_a_slot_that_is_closed_rests_no_longer() -> None:
+    slots = Slots(1, lambda _: False)
+    slots.closing.set()
+    began = time.monotonic()
+    slots.rest(broke=True)
+    assert time.monotonic() - began < 0.9

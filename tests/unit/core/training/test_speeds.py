@@ -40,6 +40,18 @@ def test_a_note_that_cannot_be_read_is_replaced(tmp_path, content):
     assert measure_once(tmp_path, WORK, refuse) == 2.0
 
 
+def test_a_figure_that_cannot_be_noted_holds_all_the_same(tmp_path, monkeypatch):
+    def refuse_links(*_: object) -> None:
+        raise PermissionError("this file system has no links")
+
+    monkeypatch.setattr("os.link", refuse_links)
+    assert measure_once(tmp_path, WORK, lambda: 1.25) == 1.25
+    assert list(tmp_path.iterdir()) == []
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    assert measure_once(no_folder, WORK, lambda: 1.5) == 1.5
+
+
 def test_those_that_measure_together_go_by_one_figure(tmp_path):
     together = Barrier(4)
 

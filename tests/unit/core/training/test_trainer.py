@@ -2,6 +2,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_a_resume_on_other_threads_is_not_called_exact(run, make_observer):
 
 @pytest.mark.parametrize(
     ("circumstance", "value"),
-    [("threads", 7), ("device", "cuda"), ("processor", "another"), ("versions", {"torch": "1"})],
+    [("threads", 7), ("device", "cuda"), ("processor", "another"), ("versions", {"torch": "1"}), ("code", "older")],
 )
 def test_a_resume_in_other_circumstances_is_not_called_exact(run, make_observer, tmp_path, circumstance, value):
     _, paused, _ = run(observer=make_observer(command_at=3))
@@ -189,6 +190,7 @@ def test_a_training_whose_last_epoch_is_saved_only_ends(run, monkeypatch, read_w
     _, observer, whole = run()
     _, later, files = run(resume_from=observer.checkpoints[-1][0])
     assert later.epochs == []
+    assert {(told.epoch, told.batch) for told in later.told} == {(3, 7)}
     assert same_bits(read_weights(files["model.pth"]), read_weights(whole["model.pth"]))
 
 
@@ -215,6 +217,45 @@ def test_stop_ends_the_epoch_and_keeps_the_model(run, make_observer):
     assert result.stop_reason is StopReason.STOPPED
     assert len(observer.epochs) == 2
     assert files["model.onnx"].stat().st_size > 0
+
+
+@pytest.fixture
+def scripted(make_observer):
+    """Return a function that makes an observer which says what its script has for a step, counted from 1."""
+
+    def make(script):
+        observer = make_observer()
+        steps = count(1)
+        observer.command = lambda: script.get(next(steps))
+        return observer
+
+    return make
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_stop_that_a_pause_overtakes_is_forgotten(run, scripted, read_weights, same_bits, epoch):
+    step = 7 * (epoch - 1) + 2
+    result, paused, _ = run(observer=scripted({step: "stop", step + 2: "pause"}))
+    assert result is None
+    resumed, _, files = run(resume_from=paused.checkpoints[-1][0])
+    assert resumed.stop_reason is StopReason.EPOCHS_DONE
+    assert resumed.exact_resume
+    assert same_bits(read_weights(files["model.pth"]), read_weights(run()[2]["model.pth"]))
+
+
+def test_a_stop_that_is_asked_for_again_ends_the_same_epoch(run, scripted, read_weights, same_bits):
+    _, paused, _ = run(observer=scripted({9: "stop", 11: "pause"}))
+    resumed, later, files = run(resume_from=paused.checkpoints[-1][0], observer=scripted({1: "stop"}))
+    assert (resumed.stop_reason, [epoch.epoch for epoch in later.epochs]) == (StopReason.STOPPED, [2])
+    assert same_bits(
+        read_weights(files["model.pth"]), read_weights(run(observer=scripted({9: "stop"}))[2]["model.pth"])
+    )
+
+
+def test_a_pause_where_a_checkpoint_was_just_written_writes_none_over_it(run, make_observer, monkeypatch):
+    monkeypatch.setattr(trainer, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
+    _, observer, _ = run(observer=make_observer(command_at=7))
+    assert [(epoch, batch) for _, epoch, batch in observer.checkpoints] == [(2, 0)]
 
 
 def test_early_stopping_restores_the_best_weights(run, read_weights, same_bits, monkeypatch):
@@ -378,6 +419,24 @@ def test_a_warm_start_begins_with_the_weights_that_it_is_given(run, make_job, ma
     _, _, files = run()
     warm = Training(make_job(initial_weights=files["model.safetensors"]), make_observer())
     assert same_bits(warm.engine.net.state_dict(), load_file(files["model.safetensors"]))
+
+
+def test_a_warm_start_that_was_interrupted_leaves_the_same_files(run, make_observer):
+    base = run({"epochs": 1})[2]["model.safetensors"]
+    _, _, whole = run(initial_weights=base)
+    _, paused, _ = run(initial_weights=base, observer=make_observer(command_at=10))
+    _, _, files = run(resume_from=paused.checkpoints[-1][0])
+    for name in ("model.pth", "model.safetensors", "model.onnx", "report.json"):
+        assert files[name].read_bytes() == whole[name].read_bytes()
+
+
+def test_a_long_look_for_leaks_gives_signs_of_life(run, monkeypatch):
+    monkeypatch.setattr("core.training.progress._SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("core.reporting.leaks._TOLD_EVERY", 1)
+    _, often, _ = run({"epochs": 1})
+    monkeypatch.setattr("core.reporting.leaks._TOLD_EVERY", 10**9)
+    _, seldom, _ = run({"epochs": 1})
+    assert len(often.told) > len(seldom.told) + 10
 
 
 def test_a_warm_start_keeps_the_scaling_of_its_own_data(run, make_job, make_observer, make_pack):
