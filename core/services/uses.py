@@ -25,13 +25,13 @@ def refuse_job_deletion(session: Session, job_id: str) -> None:
         select(JobRow.id).where(JobRow.from_job == job_id, JobRow.warm_start, JobRow.status.not_in(ENDED)).limit(1)
     )
     for query, what in (
-        (ensemble, "a member of"),
-        (model, "a version of the model"),
-        (evaluation, "looked at by"),
-        (warm_start, "what a warm start begins with:"),
+        (ensemble, "a member of {}; delete that first"),
+        (model, "a version of the model {}; delete that first"),
+        (evaluation, "looked at by {}; delete that first"),
+        (warm_start, "what {} is to begin with; wait for its end, or cancel it"),
     ):
         if (user := session.scalar(query)) is not None:
-            raise ConflictError(f"The job is {what} {user}; delete that first.", code="job_in_use")
+            raise ConflictError(f"The job is {what.format(user)}.", code="job_in_use")
 
 
 def refuse_dataset_deletion(session: Session, dataset_id: str) -> None:

@@ -84,5 +84,5 @@ class State:
             history=[EpochResult.parse(result) for result in plain["history"]],
             exact=plain["exact"],
             stop_reason=plain["stop_reason"] and StopReason(plain["stop_reason"]),
-            initial_weights=plain["initial_weights"],
+            initial_weights=plain.get("initial_weights"),
         )
