@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from core import logs
 from core.crash_points import reach
 from core.db.engine import transaction
@@ -15,6 +17,7 @@ from core.domain.jobs import AttemptEnd, JobStatus, StopReason
 from core.errors import IntegrityError, LeaseLostError, LenetError, NotFoundError
 from core.services import claims, results
 from core.services.claims import Claim
+from core.services.workers import list_trainers
 from core.storage import keys
 from worker.following import Following, delete_objects
 from worker.host import Host
@@ -64,7 +67,7 @@ class JobRun:
     """One attempt at a job, from its claim to its end.
 
     Attributes:
-        broke: Whether it ended in a way that may be this host's fault.
+        broke: Whether it ended in a way that may be this host's fault, and another worker might do better.
     """
 
     host: Host
@@ -212,11 +215,14 @@ class JobRun:
         self.writer.log(reason)
 
     def _lose(self, end: AttemptEnd, detail: str, exit_code: int | None = None) -> None:
-        self.broke = True
         self.writer.log(f"{end}: {detail}", level="error")
-        self.writer.write(
-            lambda session: claims.lose_own(session, self.claim, end=end, detail=detail, exit_code=exit_code)
-        )
+        self.broke = self.writer.write(lambda session: self._lose_in(session, end, detail, exit_code))
+
+    def _lose_in(self, session: Session, end: AttemptEnd, detail: str, exit_code: int | None) -> bool:
+        """Say that the attempt broke; return whether the job waits now and another worker might train it."""
+        after = claims.lose_own(session, self.claim, end=end, detail=detail, exit_code=exit_code)
+        others = (worker for worker in list_trainers(session) if worker.name != self.host.name)
+        return after == JobStatus.QUEUED and any(others)
 
 
 def _name(error: Exception) -> str:

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 
 _FIRST_REST_SECONDS = 1.0
-_LONGER = 3
-_LONGEST_REST_SECONDS = 30.0
+_LONGEST_REST_SECONDS = 5.0
 
 
 class Slots:
@@ -46,7 +45,7 @@ class Slots:
         return all(freed)
 
     def rest(self, *, broke: bool) -> None:
-        """Wait before the next look where the last thing broke, longer each time in a row.
+        """Wait before the next look where the last thing broke here and another could do it, longer each time in a row.
 
         What broke goes back to the queue, and a machine that is ill would break all that wait there within seconds:
         a healthy one is to come first.
@@ -54,7 +53,7 @@ class Slots:
         broken = getattr(self._broken, "in_a_row", 0) + 1 if broke else 0
         self._broken.in_a_row = broken
         if broken:
-            self.closing.wait(min(_FIRST_REST_SECONDS * _LONGER ** (broken - 1), _LONGEST_REST_SECONDS))
+            self.closing.wait(min(_FIRST_REST_SECONDS * 2 ** (broken - 1), _LONGEST_REST_SECONDS))
 
     def busy(self) -> list[str]:
         """Return the ids of what is being done, sorted."""

@@ -35,6 +35,7 @@ _ABANDONED_AFTER = timedelta(days=30)
 _MISSING = frozenset({"NoSuchKey", "404"})
 _REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
 _PAST_THE_END = frozenset({"InvalidRange", "416"})
+_NO_UPLOAD = frozenset({"NoSuchUpload", "NotImplemented"})
 _ALREADY_MADE = frozenset({"BucketAlreadyExists", "BucketAlreadyOwnedByYou", "409"})
 # What the client raises; the last two where what a server, or whatever stands in its place, answers is no XML or lacks
 # an element. (Arguments that it refuses with a ValueError never reach it.)
@@ -169,7 +170,7 @@ class S3Store:
     def clear_abandoned(self) -> None:
         """Give up the uploads in parts that were begun so long ago that nobody can be at them still."""
         limit = clock.now() - _ABANDONED_AFTER
-        with _answers():
+        with _forgiving_uploads(), _answers():
             while True:
                 found = self._client._list_multipart_uploads(  # noqa: SLF001 - the client has no other way
                     self._bucket, delimiter=_IN_NO_KEY
@@ -238,6 +239,16 @@ class _Answer(io.RawIOBase):
             self._response.close()
             self._response.release_conn()
         super().close()
+
+
+@contextmanager
+def _forgiving_uploads() -> Iterator[None]:
+    """Pass over what says that there is no such upload, as rclone's server does where it has none at all."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        if _code(error.__cause__) not in _NO_UPLOAD:
+            raise
 
 
 def _part_bytes(most_bytes: int) -> int:

@@ -16,7 +16,7 @@ from core.db.engine import Sessions, open_engine, open_sessions, transaction
 from core.db.rows import DatasetRow, JobRow, PackRow, Row
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
 from core.errors import IntegrityError, StoreUnavailableError
-from core.services import jobs, keys, results
+from core.services import jobs, keys, results, workers
 from core.settings import Settings
 from core.storage.memory import MemoryStore
 from worker import job_writer
@@ -348,11 +348,17 @@ def test_a_job_that_is_cancelled_and_deleted_meanwhile_ends_its_attempt_in_silen
     assert trainer.killed
 
 
-@pytest.mark.parametrize(("script", "broke"), [([_result], False), ([{"type": "crashed", "detail": "x"}], True)])
-def test_a_slot_is_told_whether_the_attempt_broke(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, script: list, broke: bool
+@pytest.mark.parametrize(
+    ("script", "peer", "broke"),
+    [([_result], "w2", False), ([{"type": "crashed", "detail": "x"}], "w2", True), ([], "w1", False)],
+    ids=["it ended well", "it broke", "nobody else is there"],
+)
+def test_a_slot_rests_after_what_broke_where_another_worker_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, script: list, peer: str, broke: bool
 ) -> None:
     slots, told = Slots(1, lambda _: False), []
+    with transaction(bench.sessions) as session:
+        workers.report(session, name=peer, host="h", role="train", device="cpu", slots=1, busy=[])
     monkeypatch.setattr(slots, "rest", lambda *, broke: told.append(broke))
     bench.submit()
     bench.run(ScriptedTrainer(list(script)), slots)
