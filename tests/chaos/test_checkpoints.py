@@ -61,6 +61,29 @@ def test_where_every_checkpoint_is_damaged_the_job_begins_anew(
     _check(platform, job_id, weights, passed_over=2, reason=_TOO_FEW)
 
 
+def test_what_comes_after_damaged_checkpoints_is_kept(
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    """The damaged ones are of later epochs than those that the job which begins anew writes first."""
+    job_id = _pause(platform, dataset_id, job)
+    for row in _checkpoints(platform, job_id):
+        _truncate(_file(platform, row))
+    platform.caller.act(job_id, "resume")
+    until(lambda: platform.caller.job(job_id)["status"] == "running", "the second attempt")
+    platform.caller.act(job_id, "pause")
+    platform.caller.wait(job_id, statuses=["paused"])
+    kept = _checkpoints(platform, job_id)
+    assert {row["attempt"] for row in kept} == {2}
+    platform.caller.act(job_id, "resume")
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    attempts = platform.caller.get(f"/jobs/{job_id}/attempts")["items"]
+    assert [attempt["end"] for attempt in attempts] == ["paused", "paused", "succeeded"]
+    assert attempts[2]["resumed_from_epoch"] == kept[0]["epoch"]
+    assert attempts[2]["detail"] is None, "nothing was passed over"
+    assert platform.caller.weights(job_id) == weights
+    platform.judge()
+
+
 def test_a_checkpoint_of_another_job_is_passed_over(
     platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
 ) -> None:

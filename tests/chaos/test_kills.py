@@ -75,6 +75,21 @@ def test_a_worker_that_is_told_to_end_leaves_a_checkpoint_and_costs_no_attempt(
     _check(platform, job_id, weights, ["preempted", "succeeded"])
 
 
+def test_a_stop_outlasts_the_worker_that_was_to_grant_it(platform, dataset_id, job) -> None:
+    """Its checkpoint lies within the epoch that the stop is to end."""
+    job_id, worker = _start(platform, dataset_id, job)
+    platform.caller.act(job_id, "stop")
+    time.sleep(0.5)  # The trainer hears of it with its next report.
+    worker.terminate()
+    worker.wait(20)
+    platform.start_worker()
+    ended = platform.caller.wait(job_id)
+    assert (ended["status"], ended["stop_reason"]) == ("succeeded", "stopped")
+    assert ended["progress"]["batch"] == ended["progress"]["batches"]
+    assert len(platform.caller.epochs(job_id)) == ended["progress"]["epoch"] < job["epochs"]
+    platform.judge()
+
+
 def test_a_worker_that_no_message_told_of_its_job_leaves_a_checkpoint_too(platform, dataset_id, job, weights) -> None:
     """It found the job in SQL, so the task queue that ends it knows of nothing to wait for."""
     platform.freeze(platform.ingest)  # Nobody sends messages again.
