@@ -59,6 +59,10 @@ def merge_ensembles(host: Host) -> None:
             _log.info("an ensemble was deleted before its file was made", ensemble=ensemble_id)
         except (IntegrityError, ObjectNotFoundError) as error:
             _give_up(host, ensemble_id, code=error.code, detail=error.detail)
+        except (
+            OSError
+        ) as error:  # This machine's trouble, as a full disk: the next look, or another worker, tries again.
+            _log.error("an ensemble's file cannot be made now", ensemble=ensemble_id, reason=error.strerror)
         except LenetError:
             raise
         except Exception as error:  # noqa: BLE001 - one that cannot be made must not keep all others from it

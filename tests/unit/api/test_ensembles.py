@@ -1,3 +1,4 @@
+import errno
 import io
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -183,17 +184,31 @@ def test_a_file_that_cannot_be_made_says_why_and_is_not_tried_again(client, form
 
 def test_one_that_no_file_can_be_made_of_keeps_no_other_from_its_file(client, form, members, merge, monkeypatch):
     hopeless, other = form(members[:2]), form(members[1:])
-    make = merging.merge_models
-
-    def fail_once(*arguments, **options):
-        monkeypatch.setattr(merging, "merge_models", make)
-        raise ValueError("larger than two gibibytes")
-
-    monkeypatch.setattr(merging, "merge_models", fail_once)
+    fail_once(monkeypatch, ValueError("larger than two gibibytes"))
     merge()
     response = client.get(f"{URL}/{hopeless['id']}/artifacts/model.onnx")
     assert (response.status_code, response.get_json()["code"]) == (409, "merge_failed")
     assert client.get(f"{URL}/{other['id']}/artifacts/model.onnx").status_code == 200
+
+
+def test_a_full_disk_is_no_reason_to_give_a_file_up(client, form, members, merge, monkeypatch):
+    url = f"{URL}/{form(members)['id']}/artifacts/model.onnx"
+    fail_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    merge()
+    assert client.get(url).get_json()["code"] == "ensemble_file_not_ready"
+    merge()
+    assert client.get(url).status_code == 200
+
+
+def fail_once(monkeypatch, error):
+    """Have the next merging fail, and those after it work."""
+    make = merging.merge_models
+
+    def fail(*_, **__):
+        monkeypatch.setattr(merging, "merge_models", make)
+        raise error
+
+    monkeypatch.setattr(merging, "merge_models", fail)
 
 
 @pytest.mark.parametrize(
