@@ -1,8 +1,8 @@
 """Fuzzes the readers of what strangers send, each for some minutes, and says what came of it.
 
-``python scripts/fuzzing.py --minutes 10`` takes all targets of `tests/fuzz/targets.py`, or those that are named. What
-was reached is kept in ``.fuzz/`` and is where the next run begins; an input that breaks a target is kept there too,
-and its path printed. Exit status 1: there was one.
+``python scripts/fuzzing.py --minutes 10`` takes all targets of `tests/fuzz/targets.py`, or those that are named, as
+many at once as there are cores. What was reached is kept in ``.fuzz/`` and is where the next run begins; an input that
+breaks a target is kept there too, and its path printed. Exit status 1: there was one.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -52,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="for each target")
     given = parser.parse_args(arguments)
     folder = install()
-    outcomes = [fuzz(target, minutes=given.minutes, packages=folder) for target in given.targets or TARGETS]
+    with ThreadPoolExecutor(os.cpu_count()) as cores:  # Each target is a process of one thread.
+        run = partial(fuzz, minutes=given.minutes, packages=folder)
+        outcomes = list(cores.map(run, given.targets or TARGETS))
     print(f"{'all':8}{describe(total(outcomes))}", flush=True)
     return 1 if any(outcome.broken for outcome in outcomes) else 0
 
