@@ -6,7 +6,7 @@ from flask import Flask, Response, request
 
 from api.request_ids import HEADER
 
-_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",

@@ -61,12 +61,16 @@ def open_upload(request: StrictRequest, *, max_bytes: int) -> Upload:
 def bound_by_quota(tenant_id: str) -> Iterator[int]:
     """Yield how many bytes a tenant's upload may have, by its quota and the platform's bound.
 
+    What is no longer than an archive that is there may be the same one again, which needs no room: that is known at the
+    end, and others are refused then.
+
     Raises:
         QuotaExceededError: It turned out longer within the block, and the quota was the lower bound.
     """
     settings = ports().settings
     with transaction(ports().sessions, read_only=True) as session:
         room = quotas.count_free_bytes(session, tenant_id, settings.limits)
+        room = max(room, quotas.measure_largest_archive(session, tenant_id))
     try:
         yield min(room, settings.max_upload_bytes)
     except TooLargeError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from client.errors import InputError
+from client.transport import readable
 
 # These are packed already; packing them again costs time and wins nothing.
 _PACKED = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
@@ -43,7 +44,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             file.seek(0)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-        yield Archive(file, path.resolve().name, size_bytes, is_zip)
+        yield Archive(file, readable(path.resolve().name), size_bytes, is_zip)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def _zipped(folder: Path) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w") as archive:
             for path in files:
-                _add(archive, path, path.relative_to(folder).as_posix())
+                _add(archive, path, readable(path.relative_to(folder).as_posix()))
         yield file
 
 

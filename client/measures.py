@@ -1,5 +1,6 @@
 """Figures as people read them: percent, times, sizes, speeds. ``None``, what is not known, stays ``None``."""
 
+from contextlib import suppress
 from datetime import datetime
 
 
@@ -49,5 +50,9 @@ def number(value: float | None) -> str | None:
 
 
 def moment(when: datetime | None) -> str | None:
-    """Return a time on this machine's clock."""
-    return None if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time on this machine's clock; one beyond the calendar's end there stays as it came."""
+    if when is None:
+        return None
+    with suppress(OverflowError):
+        when = when.astimezone()
+    return when.strftime("%Y-%m-%d %H:%M:%S")

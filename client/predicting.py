@@ -13,6 +13,8 @@ from client.types import Prediction
 
 PREDICT_TIMEOUT_SECONDS = 120.0
 IMAGES_OF_ONE_REQUEST = 100
+# Half of what the platform takes at its defaults.
+BYTES_OF_ONE_REQUEST = 32 * 2**20
 MODEL = "model.onnx"
 FILE_ATTEMPTS = 120
 
@@ -88,15 +90,21 @@ def _group(paths: Sequence[str | Path]) -> Iterator[list[Part]]:
     images: list[Part] = []
     for path in map(Path, paths):
         is_zip = path.suffix.lower() == ".zip"
-        if images and (is_zip or len(images) == IMAGES_OF_ONE_REQUEST):
+        part = _part("archive" if is_zip else "image", path)
+        if images and (is_zip or not _fits(images, part)):
             yield images
             images = []
         if is_zip:
-            yield [_part("archive", path)]
+            yield [part]
         else:
-            images.append(_part("image", path))
+            images.append(part)
     if images:
         yield images
+
+
+def _fits(images: Sequence[Part], part: Part) -> bool:
+    size_bytes = sum(len(one.content) for one in (*images, part) if isinstance(one.content, bytes))
+    return len(images) < IMAGES_OF_ONE_REQUEST and size_bytes <= BYTES_OF_ONE_REQUEST
 
 
 def _call(url: str, action: str, parts: Sequence[Part], *, params: Params) -> Call:

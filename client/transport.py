@@ -5,6 +5,8 @@ carries one ``Idempotency-Key`` however often it is sent), or one that surely ne
 """
 
 import hashlib
+import json
+import os
 import platform
 import random
 import re
@@ -215,7 +217,7 @@ class Transport:
         if call.timeout_seconds is not None:
             request["timeout"] = httpx2.Timeout(self._http.timeout.connect, read=call.timeout_seconds)
         if call.json is not None:
-            request["json"] = call.json
+            request["json"] = _refuse_what_is_no_json(call.json)
         if call.body:
             request["content"] = call.body.pieces()
         if call.parts:
@@ -275,7 +277,20 @@ def _body_headers(call: Call) -> dict[str, str]:
 def _rewound(part: Part) -> tuple[str, tuple[str, bytes | IO[bytes]]]:
     if not isinstance(part.content, bytes):
         part.content.seek(0)
-    return part.field, (part.filename, part.content)
+    return part.field, (readable(part.filename), part.content)
+
+
+def readable(name: str) -> str:
+    """Return a file's name as text that can be sent: what of it is no UTF-8 becomes a question mark in a box."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _refuse_what_is_no_json(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:  # An infinity, or a date of a TOML file.
+        raise InputError(f"What is to be sent is no JSON: {error}.") from error
+    return value
 
 
 @contextmanager

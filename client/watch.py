@@ -15,14 +15,15 @@ REFRESHES_PER_SECOND = 8
 class Board:
     """Some jobs on a console, each in its latest state; a context manager.
 
-    On a terminal one table is drawn again and again; elsewhere a line is printed whenever the status, the attempt or
-    the epoch of a job has changed.
+    On a terminal one table is drawn again and again; elsewhere, and where the cursor cannot be moved, a line is printed
+    whenever the status, the attempt or the epoch of a job has changed.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._jobs: dict[str, Job] = {}
-        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND) if console.is_terminal else None
+        moves = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND) if moves else None
 
     def __enter__(self) -> Self:
         if self._live:

@@ -90,6 +90,7 @@ def unseen_pictures(archive: Path, folder: Path) -> dict[Path, str]:
         for name in sorted(opened.namelist()):
             parts = PurePosixPath(name).parts
             is_test = len(parts) >= 3 and "test" in parts[:-2] and PurePosixPath(name).suffix.lower() in _PICTURES
+            is_test = is_test and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
             if is_test and parts[-2] not in pictures.values() and len(pictures) < MOST_PICTURES:
                 # A name of our own: nothing that stands in an archive becomes a path.
                 file = folder / f"unseen-{len(pictures):02}{PurePosixPath(name).suffix.lower()}"

@@ -10,12 +10,11 @@ from core.settings import Settings
 FILE_NAME = "api-key"
 
 
-def ensure_key(settings: Settings, sessions: Sessions) -> str:
-    """Return the first administrator's key, made and stored where it is missing."""
+def ensure_key(settings: Settings, sessions: Sessions) -> str | None:
+    """Return the first administrator's key, made and stored where it is missing; ``None`` where it was revoked."""
     secret = settings.api_key.get_secret_value() if settings.api_key else _kept_secret(settings.data_dir / FILE_NAME)
     with transaction(sessions) as session:
-        keys.ensure_admin_key(session, secret)
-    return secret
+        return secret if keys.ensure_admin_key(session, secret) else None
 
 
 def _kept_secret(path: Path) -> str:

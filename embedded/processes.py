@@ -192,7 +192,14 @@ def _tail(run: _Run) -> str:
 
 
 def _bound_log(log: Path) -> None:
-    """Move a log that has grown too long aside, in place, since its writer keeps it open for appending."""
-    if log.stat().st_size > _LOG_MAX_BYTES:
-        shutil.copyfile(log, log.with_suffix(".log.1"))
-        os.truncate(log, 0)
+    """Move a log that has grown too long aside, in place, since its writer keeps it open for appending.
+
+    One that somebody has taken away is his; on a full disk the new lines are worth more than the old ones.
+    """
+    with contextlib.suppress(OSError):
+        if log.stat().st_size <= _LOG_MAX_BYTES:
+            return
+        try:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+        finally:
+            os.truncate(log, 0)

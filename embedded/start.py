@@ -114,12 +114,16 @@ def _unready(settings: Settings, supervisor: Supervisor) -> str:
     return f"The API is not ready after {_READY_SECONDS:g} s: {answer}\nIts last lines:\n{supervisor.last_lines('api')}"
 
 
-def _banner(settings: Settings, key: str) -> str:
-    kept = settings.data_dir / FILE_NAME
+def _banner(settings: Settings, key: str | None) -> str:
+    shown, place = key, f"kept in {settings.data_dir / FILE_NAME}"
+    if settings.api_key:
+        shown, place = "the one in LENET_API_KEY", "not written down here"
+    if key is None:
+        shown, place = "one of your own", "the first one was revoked"
     return banner(
         url=ports.url_of(settings.api_host, settings.api_port),
-        key="the one in LENET_API_KEY" if settings.api_key else key,
-        key_place="not written down here" if settings.api_key else f"kept in {kept}",
+        key=shown or "",
+        key_place=place,
         data=str(settings.data_dir),
         logs=str(logs_folder(settings)),
     )

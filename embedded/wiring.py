@@ -66,8 +66,8 @@ def stages(settings: Settings, variables: Mapping[str, str]) -> list[list[Progra
     ]
 
 
-def prepare_database(settings: Settings) -> str:
-    """Bring the schema up to date and return the first administrator's key.
+def prepare_database(settings: Settings) -> str | None:
+    """Bring the schema up to date and return the first administrator's key, ``None`` where it was revoked.
 
     Raises:
         StartError: The database does not answer, or its schema is one that this version does not know.

@@ -1,11 +1,20 @@
 """The ground of every schema: strict input, exact output."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from core.clock import rfc3339
 
@@ -36,7 +45,15 @@ def _check_form(value: Any) -> Any:
     return value
 
 
-AS_WRITTEN = BeforeValidator(_check_form)
+def _parse_moment(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    moment = parse(_check_form(value))
+    try:
+        return moment and moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from error
+
+
+AS_WRITTEN = WrapValidator(_parse_moment)
 """Lets a moment be sent in the one form of RFC 3339."""
 
 

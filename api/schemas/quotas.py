@@ -8,6 +8,8 @@ from api.schemas.base import LARGEST_INTEGER, Shape, Wanted
 from core.domain.quotas import QUOTAS, UNLIMITED, Limits, Quota
 
 _Limit = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | Literal["unlimited"] | None
+# With none nobody could ask for more, not even the administrator who has set it.
+_Rate = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)] | Literal["unlimited"] | None
 _STORED = "Bytes of archives, packs, checkpoints and results together."
 _DATASETS = "Datasets, rejected ones too."
 _QUEUED = "Jobs that wait."
@@ -24,7 +26,7 @@ class QuotaRequest(Wanted):
     queued_jobs: Annotated[_Limit, Field(description=_QUEUED)] = None
     running_jobs: Annotated[_Limit, Field(description=_RUNNING)] = None
     device_seconds_per_day: Annotated[_Limit, Field(description=_SECONDS)] = None
-    requests_per_minute: Annotated[_Limit, Field(description=_REQUESTS)] = None
+    requests_per_minute: Annotated[_Rate, Field(description=_REQUESTS)] = None
 
     def to_own(self) -> dict[Quota, int | None]:
         """Return what is stored of it."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from client.commands.session import AsJson, Limit, connect, show, show_list
+from client.errors import InputError
 
 app = typer.Typer(help="Make, list and revoke API keys; for administrators.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def create(
     """Make a key. Its secret is shown this once."""
     from client import access_tables
 
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    expires_at = None if days is None else _moment_in(days)
     key = connect(context).keys.create(name, scope, tenant=tenant, expires_at=expires_at)
     show(key, lambda: access_tables.key_table([key]), as_json=as_json)
     if not as_json:
@@ -69,3 +70,10 @@ def revoke(context: typer.Context, key_id: KeyId) -> None:
     """Revoke a key at once."""
     connect(context).keys.revoke(key_id)
     typer.echo(f"{key_id} is revoked.")
+
+
+def _moment_in(days: float) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(days=days)
+    except (OverflowError, ValueError) as error:
+        raise InputError(f"A key cannot end in {days:g} days: the calendar ends before that.") from error

@@ -47,16 +47,22 @@ def make_splits(findings: Findings) -> npt.NDArray[np.int8]:
     """Return each entry's split; where no entry is in ``test``, a fifth of each class of ``train`` goes there.
 
     An image's place follows from its file's bytes: the same files are split in the same way in whatever order and
-    under whatever names they come, and two equal files are never on different sides.
+    under whatever names they come, and two equal files are never on different sides: what stands in several classes
+    stays in ``train``.
     """
     splits = findings.layout.splits.copy()
     if _has_test(findings):
         return splits
-    for label in range(len(findings.layout.classes)):
-        own = np.flatnonzero((splits == _TRAIN) & (findings.layout.labels == label) & findings.accepted)
-        digests = np.unique(findings.file_digests[own])
+    candidates = [
+        np.flatnonzero((splits == _TRAIN) & (findings.layout.labels == label) & findings.accepted)
+        for label in range(len(findings.layout.classes))
+    ]
+    digests_of = [np.unique(findings.file_digests[own]) for own in candidates]
+    known, classes = np.unique(np.concatenate(digests_of), return_counts=True)
+    for own, digests in zip(candidates, digests_of, strict=True):
         wanted = max(1, round(TEST_SHARE * len(digests))) if len(digests) > 1 else 0
-        splits[own[np.isin(findings.file_digests[own], digests[:wanted])]] = _TEST
+        chosen = np.setdiff1d(digests, known[classes > 1])[:wanted]
+        splits[own[np.isin(findings.file_digests[own], chosen)]] = _TEST
     return splits
 
 

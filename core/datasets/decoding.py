@@ -226,7 +226,8 @@ class _ChunkDecoder:
                 self._previews[index] = _make_preview(sheet.crop(box), self._job.preview_side)
         resized = resize_sheet(sheet, form, self._job.image_size, self._job.color_mode)
         indices = [index for (index, _, _), is_sound in zip(found, sound, strict=True) if is_sound]
-        self._keep(indices, resized[sound], mode=form.mode, size=form.size, is_colored=form.mode != "L")
+        if indices:
+            self._keep(indices, resized[sound], mode=form.mode, size=form.size, is_colored=form.mode != "L")
 
     def _keep(
         self,

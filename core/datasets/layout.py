@@ -64,7 +64,7 @@ class _Plan:
 
     def place(self, folder: str) -> tuple[Split, str] | None:
         """Return split and class of a folder, or ``None`` where it is in no class."""
-        parts = folder.split("/") if folder else []
+        parts = folder.split("/") if folder not in ("", ".") else []
         if self.wrapper is not None:
             if parts[:1] != [self.wrapper]:
                 return None

@@ -29,7 +29,7 @@ class ArchiveLimits:
     ratio_free_bytes: int = 16 * 2**20
     directory_bytes: int = 512 * 2**20
     pixels: int = 40_000_000
-    classes: int = 10_000
+    classes: int = 1_000  # A report has a number for each pair of them.
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:

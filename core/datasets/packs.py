@@ -228,6 +228,8 @@ def write_pack(
         file.write(header)
         digest.add(header)
         for block in blocks:
+            if block.shape[1:] != shape[1:]:
+                raise ValueError(f"images of {block.shape[1:]} do not belong into a pack of {shape[1:]}")
             content = np.ascontiguousarray(block).data
             digest.add(content)
             file.write(content)

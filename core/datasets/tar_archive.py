@@ -236,7 +236,7 @@ def _inflate(source: BinaryIO) -> Iterator[bytes]:
                 data = (inflater.unused_data + source.read(_PIECE)).lstrip(b"\0")  # some pad the end with zeros
                 if data:
                     inflater = zlib.decompressobj(_GZIP)
-            elif not data and len(piece) < _PIECE:
+            elif not data:  # What it has not given yet comes with the next piece: the end of a member is no content.
                 data = source.read(_PIECE)
     except zlib.error as error:
         raise StructureError("the archive is damaged, or other data follows it: it cannot be inflated") from error

@@ -25,7 +25,8 @@ _ID = String(40)
 _KEY = String(400)
 _HASH = String(64)
 _WORD = String(40)
-_NAME = String(255)
+LONGEST_NAME = 255
+_NAME = String(LONGEST_NAME)
 
 
 class UTCDateTime(TypeDecorator[datetime]):

@@ -74,7 +74,8 @@ def _paper_maps(config: TrainingConfig) -> Iterator[Layer]:
     yield from _pool(config, 1)
     yield from _convolve(config, 2, filters=16, kernel=5, connections=_C3)
     yield from _pool(config, 2)
-    yield from _convolve(config, 3, filters=120, kernel=5)
+    # Its maps are single pixels: a batch of one image has nothing to be normalised by, as in a dense layer.
+    yield from _convolve(config, 3, filters=120, kernel=5, normalized=False)
 
 
 def _wide_maps(config: TrainingConfig) -> Iterator[Layer]:
@@ -104,17 +105,19 @@ def _convolve(
     kernel: int,
     padding: int = 0,
     connections: Connections | None = None,
+    normalized: bool = True,
 ) -> Iterator[Layer]:
+    normalized = normalized and bool(config.batch_norm)
     yield Convolution(
         name=f"conv{number}",
         filters=filters,
         kernel=kernel,
         padding=padding,
         # The normalisation's own shift makes the filters' bias void.
-        bias=not config.batch_norm,
+        bias=not normalized,
         connections=connections,
     )
-    if config.batch_norm:
+    if normalized:
         yield BatchNorm(name=f"norm{number}")
     yield Activation(name=f"activation{number}", function=config.activation)
 

@@ -114,23 +114,26 @@ class Constant(_Scheduler):
 
 
 class Step(_Scheduler):
-    """The rate is multiplied by ``gamma`` every ``step_epochs`` epochs."""
+    """The rate is multiplied by ``gamma`` every ``step_epochs`` epochs, counted from the end of the warm-up."""
 
     name: Literal["step"]
-    step_epochs: Annotated[int, Field(ge=1, le=1000, description="Epochs between two drops.")] = 10
+    step_epochs: Annotated[
+        int,
+        Field(ge=1, le=1000, description="Epochs between two drops, from the warm-up's end on."),
+    ] = 10
     gamma: Annotated[_Fraction, Field(description="Factor of each drop.")] = 0.1
 
 
 class MultiStep(_Scheduler):
-    """The rate is multiplied by ``gamma`` after each epoch of ``milestones``."""
+    """The rate is multiplied by ``gamma`` after each epoch of ``milestones``, counted from the end of the warm-up."""
 
     name: Literal["multistep"]
-    milestones: Annotated[_Epochs, Field(description="Epochs after which the rate drops.")]
+    milestones: Annotated[_Epochs, Field(description="Epochs after which the rate drops, from the warm-up's end on.")]
     gamma: Annotated[_Fraction, Field(description="Factor of each drop.")] = 0.1
 
 
 class Exponential(_Scheduler):
-    """The rate is multiplied by ``gamma`` after each epoch."""
+    """The rate is multiplied by ``gamma`` after each epoch that follows the warm-up."""
 
     name: Literal["exponential"]
     gamma: Annotated[_Fraction, Field(description="Factor of each epoch.")] = 0.95

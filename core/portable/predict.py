@@ -41,7 +41,9 @@ TANH_HEIGHT, TANH_SLOPE = 1.7159, 2 / 3
 NORM_EPSILON = 1e-5
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
+)
 MAX_PIXELS, MAX_SIDE = 40_000_000, 65_535
 IMAGES_AT_ONCE = 256
 # Maps are computed for so many images at once that they stay in the processor's cache.

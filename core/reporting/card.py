@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core.domain.reports import Report
+from core.domain.reports import MOST_SUSPICIONS, Report
 from core.reporting.figures import shorten
 from core.reporting.plots import Leavings
 
@@ -103,8 +103,10 @@ def _warn(report: Report) -> Iterable[str]:
     if report.leaked_images:
         yield f"{report.leaked_images:,} test images stand in the training split too, pixel for pixel."
     if report.label_suspicions:
-        count = len(report.label_suspicions)
-        yield f"{count:,} labels of validation and test images look wrong; `report.json` lists them."
+        count = f"{len(report.label_suspicions):,}"
+        if len(report.label_suspicions) == MOST_SUSPICIONS:
+            count += " or more"
+        yield f"{count} labels of validation and test images look wrong; `report.json` lists them."
     few = [one.class_name for one in report.per_class if report.accuracy is not None and one.support < 20]
     if few:
         yield f"{len(few):,} classes have fewer than 20 test images: their figures are rough."

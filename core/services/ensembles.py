@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, read_clock
-from core.db.rows import ArtifactRow, EnsembleMemberRow, EnsembleRow, JobRow, ModelVersionRow
+from core.db.rows import LONGEST_NAME, ArtifactRow, EnsembleMemberRow, EnsembleRow, JobRow, ModelVersionRow
 from core.domain.datasets import Manifest
 from core.domain.ensembles import EnsembleStatus, Voting
 from core.domain.identifiers import new_id
@@ -182,7 +182,7 @@ def create_cast(
     for place, config in enumerate(wanted.configs):
         new = NewJob(
             dataset_id=wanted.dataset_id,
-            name=f"{wanted.ensemble.name}: {place + 1}" if wanted.ensemble.name else None,
+            name=_name_member(wanted.ensemble.name, place + 1) if wanted.ensemble.name else None,
             config=config,
             priority=wanted.priority,
             tags=wanted.tags,
@@ -213,6 +213,11 @@ def list_member_faults(place: int, error: InvalidError) -> list[Fault]:
     """Return the faults of one member's config, each at its place in the request."""
     found = error.faults or (Fault("", error.detail),)
     return [Fault(f"/members/{place}{fault.pointer.removeprefix('/config')}", fault.detail) for fault in found]
+
+
+def _name_member(ensemble: str, place: int) -> str:
+    ending = f": {place}"
+    return ensemble[: LONGEST_NAME - len(ending)] + ending
 
 
 def _add(

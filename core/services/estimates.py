@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.db.rows import DatasetRow, EpochRow, JobRow
@@ -33,12 +33,13 @@ def estimate_job(session: Session, plan: JobPlan, *, priority: int) -> Estimate:
     Args:
         session: The open transaction.
         plan: The job, with every option resolved.
-        priority: Jobs of this priority and above run before it.
+        priority: Jobs of its tenant of this priority and above run before it; other tenants take turns with those.
     """
     config = plan.config.plain()
     per_epoch = _seconds_per_epoch(session, config, images=plan.manifest.images_in("train"))
     total = None if per_epoch is None else per_epoch * config["epochs"]
-    return Estimate(per_epoch, total, _wait_seconds(session, choose_want(plan.config), priority=priority))
+    wait = _wait_seconds(session, plan.dataset.tenant_id, choose_want(plan.config), priority=priority)
+    return Estimate(per_epoch, total, wait)
 
 
 def _seconds_per_epoch(session: Session, config: Mapping[str, Any], *, images: int) -> float | None:
@@ -59,7 +60,7 @@ def _seconds_per_epoch(session: Session, config: Mapping[str, Any], *, images: i
     return images * sum(1 / speed for speed in speeds) / len(speeds) if speeds else None
 
 
-def _wait_seconds(session: Session, wanted: Want, *, priority: int) -> float | None:
+def _wait_seconds(session: Session, tenant_id: str, wanted: Want, *, priority: int) -> float | None:
     """Return how long until a slot is free for one more job: all work ahead, shared by all slots."""
     queues = list_queues(wanted)
     trainers = [worker for worker in list_trainers(session) if choose_queue(worker.device, worker.engines) in queues]
@@ -67,18 +68,23 @@ def _wait_seconds(session: Session, wanted: Want, *, priority: int) -> float | N
     if not slots:
         return None
     sharing = {want for queue in queues for want in list_wants(queue)}
-    queued = _queued_ahead(session, sharing, priority=priority)
+    queued = _queued_ahead(session, tenant_id, sharing, priority=priority)
     if len(queued) + sum(len(worker.busy) for worker in trainers) < slots:
         return 0.0
     work = [_seconds_of(session, job) for job in queued] + _seconds_left(session)
     return None if None in work else sum(seconds for seconds in work if seconds is not None) / slots
 
 
-def _queued_ahead(session: Session, sharing: Collection[Want], *, priority: int) -> list[JobRow]:
-    query = select(JobRow).where(
-        JobRow.status == JobStatus.QUEUED, JobRow.priority >= priority, JobRow.queue.in_(sharing)
-    )
-    return list(session.scalars(query.order_by(JobRow.priority.desc(), JobRow.id).limit(_MOST_JOBS_AHEAD)))
+def _queued_ahead(session: Session, tenant_id: str, sharing: Collection[Want], *, priority: int) -> list[JobRow]:
+    """Return the tenant's own jobs that come first, and of each other tenant as many, and one: they take turns."""
+    rank = (JobRow.priority.desc(), JobRow.id)
+    waits = (JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(sharing))
+    first = select(JobRow).where(*waits, JobRow.tenant_id == tenant_id, JobRow.priority >= priority)
+    own = list(session.scalars(first.order_by(*rank).limit(_MOST_JOBS_AHEAD)))
+    place = func.row_number().over(partition_by=JobRow.tenant_id, order_by=rank)
+    others = select(JobRow.id, place.label("place")).where(*waits, JobRow.tenant_id != tenant_id).subquery()
+    turns = select(JobRow).join(others, others.c.id == JobRow.id).where(others.c.place <= len(own) + 1)
+    return own + list(session.scalars(turns.limit(_MOST_JOBS_AHEAD - len(own))))
 
 
 def _seconds_of(session: Session, job: JobRow) -> float | None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.types import String
 
 from core.db.engine import read_clock
 from core.db.rows import (
+    LONGEST_NAME,
     ArtifactRow,
     CheckpointRow,
     DatasetRow,
@@ -122,7 +123,7 @@ def submit_job(
         dataset_id=plan.dataset.id,
         from_job=wanted.from_job,
         warm_start=wanted.warm_start,
-        name=wanted.name or f"{plan.config.architecture} on {plan.dataset.name}",
+        name=wanted.name or f"{plan.config.architecture} on {plan.dataset.name}"[:LONGEST_NAME],
         tags=list(wanted.tags),
         config=plan.config.model_dump(mode="json"),
         priority=wanted.priority,
@@ -217,18 +218,21 @@ def list_logs(session: Session, job_id: str, *, after: int, limit: int) -> Seque
 
 
 def count_jobs_ahead(session: Session, job: JobRow) -> int:
-    """Return how many queued jobs that the same workers could take come before a queued one; 0 for any other."""
+    """Return how many queued jobs that the same workers could take may come before a queued one; 0 for any other.
+
+    Tenants take turns: before it come those of its own that rank higher, and of each other tenant as many, and one.
+    """
     if job.status != JobStatus.QUEUED:
         return 0
     sharing = {want for queue in list_queues(job.queue) for want in list_wants(queue)}
-    ahead = or_(
-        JobRow.priority > job.priority,
-        (JobRow.priority == job.priority) & (JobRow.id < job.id),
-    )
-    return (
-        session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(sharing), ahead))
-        or 0
-    )
+    ranks_higher = or_(JobRow.priority > job.priority, (JobRow.priority == job.priority) & (JobRow.id < job.id))
+    waiting = session.execute(
+        select(JobRow.tenant_id == job.tenant_id, func.count(), func.sum(case((ranks_higher, 1), else_=0)))
+        .where(JobRow.status == JobStatus.QUEUED, JobRow.queue.in_(sharing))
+        .group_by(JobRow.tenant_id)
+    ).all()
+    own = sum(int(higher) for is_own, _, higher in waiting if is_own)
+    return own + sum(min(int(jobs), own + 1) for is_own, jobs, _ in waiting if not is_own)
 
 
 class Waits:

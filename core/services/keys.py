@@ -82,10 +82,16 @@ def note_use(session: Session, key_id: str) -> None:
     )
 
 
-def ensure_admin_key(session: Session, secret: str) -> None:
-    """Make ``secret`` an administrator's key of the default tenant, where it is none yet."""
-    if session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hash == hash_secret(secret))) is None:
+def ensure_admin_key(session: Session, secret: str) -> bool:
+    """Make ``secret`` an administrator's key of the default tenant, where it is none yet.
+
+    Returns:
+        Whether it opens: one that was revoked stays so.
+    """
+    present = session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_hash == hash_secret(secret)))
+    if present is None:
         create_key(session, ensure_tenant(session, DEFAULT_TENANT), name="first", scopes=SCOPES, secret=secret)
+    return present is None or present.revoked_at is None
 
 
 def ensure_tenant(session: Session, name: str) -> str:

@@ -75,6 +75,11 @@ def count_free_bytes(session: Session, tenant_id: str, defaults: Limits) -> int:
     return UNLIMITED if limit >= UNLIMITED else max(0, limit - _measure_bytes(session, tenant_id))
 
 
+def measure_largest_archive(session: Session, tenant_id: str) -> int:
+    """Return the bytes of a tenant's largest archive, 0 where it has none."""
+    return session.scalar(select(func.max(DatasetRow.size_bytes)).where(DatasetRow.tenant_id == tenant_id)) or 0
+
+
 def refuse_bytes(session: Session, tenant_id: str, defaults: Limits, amount: int) -> QuotaExceededError:
     """Return the error for an upload of so many bytes, for which there is no room."""
     limit = read_limits(session, tenant_id, defaults).stored_bytes

@@ -11,7 +11,7 @@ from core.training.evaluation import probabilities
 from core.training.images import Positions
 
 
-def write_test_predictions(path: Path, pack: Pack, positions: Positions, logits: Logits) -> None:
+def write_test_predictions(path: Path, pack: Pack, positions: Positions, logits: Logits, *, archive: str) -> None:
     """Write what `core.domain.exports.TEST_PREDICTIONS` describes.
 
     Args:
@@ -19,9 +19,10 @@ def write_test_predictions(path: Path, pack: Pack, positions: Positions, logits:
         pack: The dataset.
         positions: Its test images.
         logits: The answers to them ``(images, classes)``.
+        archive: SHA-256 of what the dataset was uploaded as: names and labels may be those of other pictures.
     """
     labels = pack.labels[positions].astype(np.int32)
-    digest = hashlib.sha256(labels.tobytes())
+    digest = hashlib.sha256(archive.encode() + labels.tobytes())
     for position in positions.tolist():
         digest.update(pack.image_path(position).encode() + b"\0")
     with path.open("wb") as file:

@@ -81,7 +81,8 @@ def write_results(
         on_progress=on_progress,
     )
     _write_json(files["report.json"], report.model_dump(mode="json"))
-    write_test_predictions(files[TEST_PREDICTIONS], training.pack, split.test, logits)
+    archive = training.job.dataset.get("archive_sha256", "")
+    write_test_predictions(files[TEST_PREDICTIONS], training.pack, split.test, logits, archive=archive)
     return tuple(ResultFile(name, _MEDIA_TYPES[name], path) for name, path in files.items())
 
 

@@ -581,6 +581,28 @@ def test_jobs_ahead_counts_what_comes_first(sessions: Sessions, tenant: str, dat
     assert ahead == [1, 2, 0]
 
 
+def test_jobs_ahead_of_other_tenants_are_those_that_take_their_turn_first(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    with transaction(sessions) as session:
+        other = keys.ensure_tenant(session, "circus")
+    others = _add_dataset(sessions, other)
+    for _ in range(5):
+        _submit(sessions, other, others, priority=9)
+    mine = [_submit(sessions, tenant, dataset) for _ in range(3)]
+    with transaction(sessions, read_only=True) as session:
+        ahead = [jobs.count_jobs_ahead(session, session.get_one(JobRow, one)) for one in mine]
+    assert ahead == [1, 3, 5]
+
+
+def test_a_job_of_a_dataset_with_a_long_name_has_a_name_that_fits(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    with transaction(sessions) as session:
+        session.get_one(DatasetRow, dataset).name = "n" * 255
+    assert len(_job(sessions, _submit(sessions, tenant, dataset)).name) == 255
+
+
 def test_delete_job_waits_for_its_end(sessions: Sessions, tenant: str, dataset: str) -> None:
     job_id = _submit(sessions, tenant, dataset)
     with transaction(sessions) as session, pytest.raises(ConflictError):

@@ -266,7 +266,16 @@ def test_the_trail_is_paged_and_filtered_by_time(client, platform):
 
 @pytest.mark.parametrize(
     "query",
-    ["since=now", "since=2026-01-01T00:00:00", "action=' OR 1=1", "outcome=maybe", "limit=0", "who=me", "key_id=a/b"],
+    [
+        "since=now",
+        "since=2026-01-01T00:00:00",
+        "action=' OR 1=1",
+        "outcome=maybe",
+        "limit=0",
+        "who=me",
+        "key_id=a/b",
+        "since=0001-01-01T00:00:00%2B14:00",
+    ],
 )
 def test_a_faulty_filter_is_422(client, query):
     assert client.get(f"{AUDIT}?{query}").status_code == 422

@@ -72,6 +72,7 @@ def test_a_revoked_key_is_gone(client):
         ({"name": "ci", "scopes": []}, "/scopes"),
         ({"name": "ci", "scopes": ["root"]}, "/scopes/0"),
         ({"name": "ci", "scopes": ["read"], "expires_at": "soon"}, "/expires_at"),
+        ({"name": "ci", "scopes": ["read"], "expires_at": "9999-12-31T23:59:59-12:00"}, "/expires_at"),
         ({"name": "ci", "scopes": ["read"], "expires_at": "2030-01-01T00:00:00"}, "/expires_at"),
         ({"name": "ci", "scopes": ["read"], "secret": "mine"}, "/secret"),
     ],

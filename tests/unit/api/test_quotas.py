@@ -103,6 +103,27 @@ def test_a_dataset_beyond_their_number_is_refused_but_the_same_bytes_are_not(cli
     assert (again.status_code, again.get_json()["id"]) == (200, first.get_json()["id"])
 
 
+def test_the_same_bytes_again_need_no_room(client, store, set_quota):
+    def upload(content):
+        return client.post("/api/v1/datasets", data=content, content_type="application/zip")
+
+    first = upload(b"PK" + bytes(600))
+    set_quota(stored_bytes=1000)
+    assert (upload(b"PK" + bytes(600)).status_code, len(list(store.list()))) == (200, 1)
+    read_refusal(upload(b"PK" + bytes([1]) * 600), quota="stored_bytes", limit=1000, used=602)
+    read_refusal(upload(b"PK" + bytes(603)), quota="stored_bytes", limit=1000, used=602)
+    assert [one["id"] for one in client.get("/api/v1/datasets").get_json()["items"]] == [first.get_json()["id"]]
+    assert len(list(store.list())) == 1
+
+
+def test_nobody_can_be_left_without_any_request(client, platform):
+    url = f"{TENANTS}/{platform.tenant_id}/quota"
+    response = client.put(url, json={"requests_per_minute": 0})
+    assert response.status_code == 422
+    assert response.get_json()["errors"][0]["pointer"].startswith("/requests_per_minute")
+    assert client.get(url).status_code == 200
+
+
 def test_an_upload_longer_than_the_platform_takes_is_413_whatever_the_quota(client, set_quota):
     set_quota(stored_bytes=10**9)
     content = bytes(300_000)

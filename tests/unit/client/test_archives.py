@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 
 import pytest
@@ -54,3 +55,9 @@ def test_what_is_no_zip_is_known(tmp_path, content, is_zip):
     (tmp_path / "a.tar").write_bytes(content)
     with open_archive(tmp_path / "a.tar") as archive:
         assert (archive.is_zip, archive.size_bytes) == (is_zip, len(content))
+
+
+def test_a_name_in_a_folder_that_is_no_utf_8_is_packed_as_far_as_it_can_be(folder):
+    (folder / "train/cat" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    with open_archive(folder) as archive, zipfile.ZipFile(archive.file) as opened:
+        assert "train/cat/caf\ufffd.png" in opened.namelist()

@@ -191,6 +191,23 @@ def test_ctrl_c_ends_the_watching_and_says_how_to_go_on(lenet, platform):
     assert "lenet jobs watch job_1" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "ds_1", "--set", "dropout=1e999"),
+        ("train", "ds_1", "--config", "dated.toml"),
+        ("keys", "create", "ci", "--days", "3000000"),
+    ],
+)
+def test_what_cannot_be_sent_ends_with_2_and_says_so(lenet, platform, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dated.toml").write_text("epochs = 2026-11-27\n")
+    result = lenet(*words)
+    assert result.exit_code == 2, result
+    assert "cannot end" in result.stderr or "no JSON" in result.stderr
+    assert platform.bodies() == []
+
+
 def test_a_dry_run_shows_the_plan_and_queues_nothing(lenet, platform):
     layers = [{"name": "c1", "shape": [6, 28, 28], "weights": 156}]
     platform.on("POST", "/jobs", {"config": {"epochs": 8}, "layers": layers, "estimate": {"total_seconds": 75.0}})

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import httpx2
 import pytest
@@ -207,3 +208,23 @@ def test_an_image_that_is_not_there_is_named_and_nothing_is_sent(client, platfor
     with pytest.raises(InputError, match=r"none\.png"):
         client.jobs.predict("job_1", [tmp_path / "none.png"])
     assert platform.requests == []
+
+
+def test_large_images_are_sent_in_requests_that_the_platform_takes(client, platform, tmp_path, monkeypatch):
+    monkeypatch.setattr("client.predicting.BYTES_OF_ONE_REQUEST", 100)
+    (tmp_path / "a.png").write_bytes(bytes(40))
+    (tmp_path / "large.png").write_bytes(bytes(200))
+    one = {"filename": "a.png", "class": "x", "class_index": 0, "confidence": 0.5}
+    platform.on(
+        "POST", "/jobs/job_1/predict", {"predictions": [one] * 2}, {"predictions": [one]}, {"predictions": [one]}
+    )
+    names = ["a.png", "a.png", "large.png", "a.png"]
+    assert len(client.jobs.predict("job_1", [tmp_path / name for name in names])) == 4
+
+
+def test_a_name_that_is_no_utf_8_is_sent_as_far_as_it_can_be(client, platform, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"x")
+    one = {"filename": "a.png", "class": "x", "class_index": 0, "confidence": 0.5}
+    platform.on("POST", "/jobs/job_1/predict", {"predictions": [one]})
+    assert len(client.jobs.predict("job_1", [path])) == 1

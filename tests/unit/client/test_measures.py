@@ -1,6 +1,9 @@
+import time
+from datetime import UTC, datetime
+
 import pytest
 
-from client.measures import duration, percent, plain, size
+from client.measures import duration, moment, percent, plain, size
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,11 @@ def test_shares_are_shown_in_percent():
 
 def test_what_the_platform_sent_cannot_steer_the_terminal():
     assert plain("a\x1b[31mb\rc\nd") == "a�[31mb�c�d"
+
+
+def test_a_moment_beyond_the_calendar_here_is_shown_as_it_came(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    assert moment(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)) == "9999-12-31 23:59:59"
+    monkeypatch.undo()
+    time.tzset()

@@ -121,6 +121,20 @@ def test_gray_chunks_and_colour_chunks_meet_in_one_pack(monkeypatch, run, output
         assert np.array_equal(pack.pixels[position], expected)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_broken_colour_image_leaves_a_gray_pack_whole(split, run, output, dataset_files, image_bytes):
+    torn = image_bytes(999, size=(28, 28), mode="RGB", image_format="JPEG")
+    files = [*dataset_files(train=30, test=6), (f"{split}/cat/torn.jpg", torn[: len(torn) // 2])]
+    result = run(files)
+    assert result.manifest.color_mode == "grayscale"
+    assert set(result.manifest.images.modes) == {"L"}
+    assert result.manifest.entries.rejected == 1
+    pack = Pack.open(output / "pack")
+    assert pack.pixels.shape == (72, 8, 8, 1)
+    assert sorted(set(pack.labels.tolist())) == [0, 1]
+    assert 0 < pack.mean[0] < 1
+
+
 @pytest.fixture
 def rebuild(tmp_path):
     """Return a function that makes another pack of the archive that was ingested."""
@@ -181,6 +195,20 @@ def test_a_split_that_is_made_keeps_equal_files_on_one_side(run, image_bytes):
     result = run(files)
     assert "train_test_leak" not in warning_codes(result)
     assert find_warning(result, WarningCode.DUPLICATE_IMAGES).count == 60
+
+
+def test_what_stands_in_two_classes_stays_in_train_when_a_split_is_made(run, output, image_bytes):
+    for seed in range(3):
+        shared = [image_bytes(100 * seed + n) for n in range(5)]
+        own = [image_bytes(1000 + 100 * seed + n) for n in range(5)]
+        result = run(
+            [(f"a/{n}.png", data) for n, data in enumerate(shared + own)]
+            + [(f"b/{n}.png", data) for n, data in enumerate(shared)]
+        )
+        assert "train_test_leak" not in warning_codes(result)
+        splits = {entry.path: entry.split for entry in read_ledger(output / "ledger.jsonl")}
+        assert all(splits[f"{name}/{n}.png"] == "train" for name in "ab" for n in range(5))
+        assert list(splits.values()).count("test") == 2
 
 
 def test_a_given_validation_stays_when_a_split_is_made(run, dataset_files):

@@ -55,6 +55,12 @@ def test_class_folders_alone_are_train_with_or_without_a_wrapping_folder(lay_out
     assert list(lay_out("pets/a/1.png", "pets/b/1.png")[1].values()) == ["train:a", "train:b"]
 
 
+def test_a_tar_of_the_folder_itself_is_read_as_its_contents(lay_out):
+    layout, places = lay_out("./", "./cats/", "./cats/1.png", "./dogs/1.png")
+    assert layout.classes == ["cats", "dogs"]
+    assert list(places.values())[2:] == ["train:cats", "train:dogs"]
+
+
 def test_clutter_folders_and_other_files_are_ignored_with_a_reason(lay_out):
     # A38: a nested archive is never opened
     _, places = lay_out(

@@ -1,9 +1,13 @@
 import gzip
 import io
+import random
+import struct
 import tarfile
+import zlib
 
 import pytest
 
+from core.datasets import tar_archive
 from core.datasets.archives import read_part
 from core.datasets.limits import ArchiveLimits
 from core.datasets.tar_archive import gunzip
@@ -174,6 +178,19 @@ def test_damaged_gzip_is_refused(change, opened):
     # A46
     with pytest.raises(DatasetRejectedError):
         opened(change(gzip.compress(make_tar(FILES))))
+
+
+@pytest.mark.parametrize("zeros", range(0, 400, 7))
+def test_wherever_a_piece_ends_the_next_one_follows(zeros, monkeypatch):
+    """What was given may be just as long as a piece when all of the input was read."""
+    monkeypatch.setattr(tar_archive, "_PIECE", 50)
+    content = bytes(zeros) + random.Random(zeros).randbytes(300)
+    packed, stored = zlib.compressobj(9, wbits=-15), zlib.compressobj(0, wbits=-15)
+    body = packed.compress(content[:zeros]) + packed.flush(zlib.Z_FULL_FLUSH)
+    body += stored.compress(content[zeros:]) + stored.flush()
+    whole = gzip.compress(b"")[:10] + body + struct.pack("<II", zlib.crc32(content), len(content))
+    assert gzip.decompress(whole) == content
+    assert b"".join(tar_archive._inflate(io.BytesIO(whole))) == content
 
 
 def test_a_gzip_bomb_is_stopped_by_counted_bytes(opened, tmp_path):

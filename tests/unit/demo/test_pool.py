@@ -69,3 +69,10 @@ def test_an_accuracy_that_is_too_low_or_missing_is_told(accuracy):
 def test_the_three_trainings_differ_in_architecture():
     architectures = {config.get("architecture", config.get("preset")) for config in TRAININGS.values()}
     assert architectures == {"lenet5", "lenet5-bn", "lenet-wide"}
+
+
+def test_what_a_mac_adds_to_an_archive_is_no_picture(archive, tmp_path):
+    path = archive("__MACOSX/pets/test/cat/._a.png", "pets/test/cat/.hidden.png", "pets/test/cat/a.png")
+    (picture,) = unseen_pictures(path, tmp_path)
+    with zipfile.ZipFile(path) as opened:
+        assert picture.read_bytes() == opened.read("pets/test/cat/a.png")

@@ -2,6 +2,7 @@ import pytest
 
 from core.db.engine import open_engine, open_sessions, transaction
 from core.db.rows import Row
+from core.errors import UnauthenticatedError
 from core.services import keys
 from core.settings import Settings
 from embedded.first_key import FILE_NAME, ensure_key
@@ -47,3 +48,13 @@ def test_what_a_start_that_was_cut_short_left_is_no_obstacle(sessions, tmp_path,
     secret = ensure_key(Settings(data_dir=tmp_path), sessions)
     assert secret
     assert (tmp_path / FILE_NAME).read_text().strip() == secret
+
+
+def test_a_key_that_was_revoked_is_not_offered_again_nor_replaced(sessions, tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    secret = ensure_key(settings, sessions)
+    with transaction(sessions) as session:
+        keys.revoke_key(session, keys.authenticate(session, secret).key_id)
+    assert ensure_key(settings, sessions) is None
+    with transaction(sessions) as session, pytest.raises(UnauthenticatedError):
+        keys.authenticate(session, secret)

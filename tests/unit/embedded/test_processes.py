@@ -1,5 +1,6 @@
 """Every process here is real and tiny."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -203,6 +204,23 @@ def test_a_log_that_has_grown_too_long_is_moved_aside(supervisor, program, monke
     tend_until(supervisor, aside.exists)
     assert "much too long" in aside.read_text()
     assert talker.log.read_text() == ""
+
+
+def test_a_log_that_was_taken_away_or_cannot_be_copied_stops_nobody(supervisor, program, monkeypatch):
+    monkeypatch.setattr(processes, "_LOG_MAX_BYTES", 10)
+    talker = program(f"print('much too long a line', flush=True); {SLEEP}")
+    supervisor.start([talker])
+    wait_until(logged(talker))
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(processes.shutil, "copyfile", fail)
+    supervisor.tend(give_up=True)
+    assert talker.log.read_text() == ""
+    talker.log.unlink()
+    supervisor.tend(give_up=True)
+    assert len(supervisor.alive()) == 1
 
 
 @contextmanager

@@ -319,6 +319,12 @@ def test_a_batch_of_one_works_with_batch_norm(run):
     assert math.isfinite(result.metrics.test_loss)
 
 
+def test_a_batch_of_one_works_with_batch_norm_in_the_net_of_the_paper(run, make_pack):
+    options = {"architecture": "lenet5-1998", "image_size": 32, "batch_norm": True, "batch_size": 1, "epochs": 1}
+    result, _, _ = run(options, pack=make_pack(size=32))
+    assert math.isfinite(result.metrics.test_loss)
+
+
 def test_a_last_batch_of_one_works_with_batch_norm(run):
     result, _, _ = run({"architecture": "lenet-wide", "batch_size": 53, "epochs": 1})
     assert math.isfinite(result.metrics.test_loss)
