@@ -18,7 +18,7 @@ from core.storage import keys
 from core.storage.store import ObjectStore
 from worker.job_writer import JobWriter
 from worker.lease import Lease
-from worker.oom import count_oom_kills
+from worker.oom import OomWatch
 from worker.trainers import Command, Trainer
 
 _TICK_SECONDS = 0.1
@@ -55,7 +55,7 @@ class Following:
     Attributes:
         outcome: The trainer's last word (``result``, ``paused``, ``failed`` …); ``None`` where it died without one.
         preempted_at: Monotonic time at which it was asked to stop because the worker stops.
-        oom_kills: How many processes this machine's kernel had killed for want of memory when the trainer began.
+        memory_ran_out: Whether the kernel has killed somebody beside the trainer, or it, for want of memory.
     """
 
     claim: Claim
@@ -66,7 +66,7 @@ class Following:
     stall_seconds: float
     outcome: dict[str, Any] | None = None
     preempted_at: float | None = None
-    oom_kills: int = field(default_factory=count_oom_kills)
+    memory_ran_out: bool = False
     _asked: set[Command] = field(default_factory=set)
     _latest: dict[str, Any] | None = None
     _written_at: float = 0.0
@@ -78,11 +78,13 @@ class Following:
         Raises:
             LeaseLostError: The job is no longer held: the trainer must be killed.
         """
+        memory = OomWatch(trainer.pid)
         while True:
             asked_at = time.monotonic()
             try:
                 message = trainer.receive(_TICK_SECONDS)
             except EOFError:
+                self.memory_ran_out = memory.has_killed()
                 self.lease.check()  # It may have been ended with the lease.
                 self._written_at = 0.0  # However short ago the last write was: the last progress is the final one.
                 self._write_progress(trainer)
@@ -94,6 +96,7 @@ class Following:
                 self._handle(trainer, message)
             self._write_progress(trainer)
             self._watch(trainer)
+            memory.look()
 
     def _handle(self, trainer: Trainer, message: dict[str, Any]) -> None:
         match message["type"]:

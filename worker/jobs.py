@@ -23,7 +23,6 @@ from worker.following import Following, delete_objects
 from worker.host import Host
 from worker.job_writer import JobWriter
 from worker.lease import Lease
-from worker.oom import count_oom_kills
 from worker.packs import LocalPack, PackOrder, use_pack
 from worker.slots import Slots
 from worker.starting import Start, Starts
@@ -176,7 +175,7 @@ class JobRun:
                 self._release(AttemptEnd.PREEMPTED, JobStatus.QUEUED, "the worker stops; the job waits for another")
             case "paused":
                 self._release(AttemptEnd.PAUSED, JobStatus.PAUSED, "paused by the user")
-            case _ if exit_code == -signal.SIGKILL and count_oom_kills() > following.oom_kills:
+            case _ if exit_code == -signal.SIGKILL and following.memory_ran_out:
                 self._lose(AttemptEnd.OUT_OF_MEMORY, "the kernel ended the trainer: memory had run out", exit_code)
             case _ if exit_code == -signal.SIGKILL:
                 self._lose(AttemptEnd.TRAINER_KILLED, "the trainer was ended by SIGKILL from outside", exit_code)

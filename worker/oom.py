@@ -1,17 +1,58 @@
 """Whether the kernel ended a process because memory had run out; the process itself can no longer say so."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-_COUNTERS = Path("/proc/vmstat")
+_PROCESSES = Path("/proc")
+_GROUPS = Path("/sys/fs/cgroup")
 
 
-def count_oom_kills(counters: Path = _COUNTERS) -> int:
-    """Return how many processes this machine's kernel has killed for want of memory, a container's limit included.
+class OomWatch:
+    """Counts whom the kernel kills for want of memory in the control group of one process.
 
-    Where there is no such counter it is 0 for ever: such an end then counts as a kill from outside.
+    The machine's own count is that of all its containers, of which another one's may have run out. It is looked at only
+    where the group has none, as at the root of version 2. Where there is no counter at all, nobody was killed.
+
+    Args:
+        pid: The process.
+        processes: Where the kernel tells of processes and of the machine.
+        groups: Where control groups are mounted, of either version.
     """
+
+    def __init__(self, pid: int, *, processes: Path = _PROCESSES, groups: Path = _GROUPS) -> None:
+        self._pid, self._processes, self._groups = pid, processes, groups
+        self._counter: Path | None = None
+        self._before = 0
+        self.look()
+
+    def look(self) -> None:
+        """Note the group that the process is in now: it may be moved, and can no longer be asked once it is dead."""
+        counter = next((path for path in self._list_counters() if path.exists()), None)
+        if counter is not None and counter != self._counter:
+            self._counter, self._before = counter, _count(counter)
+
+    def has_killed(self) -> bool:
+        """Return whether the kernel has killed somebody there since the process was first seen there."""
+        return self._counter is not None and _count(self._counter) > self._before
+
+    def _list_counters(self) -> Iterator[Path]:
+        """Yield the files that may have the count, the nearest first; none once the process is gone."""
+        try:
+            lines = (self._processes / str(self._pid) / "cgroup").read_text().splitlines()
+        except OSError:
+            return
+        groups = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in lines)}
+        of_memory = next((path for names, path in groups.items() if "memory" in names.split(",")), None)
+        if of_memory is not None:
+            yield self._groups / "memory" / of_memory / "memory.oom_control"
+            yield self._groups / "memory" / "memory.oom_control"  # A container sees its own group as the root.
+        yield self._groups / groups.get("", "") / "memory.events.local"
+        yield self._processes / "vmstat"
+
+
+def _count(counter: Path) -> int:
     try:
-        lines = counters.read_text().splitlines()
+        lines = counter.read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -241,7 +241,8 @@ class Platform:
     def freeze(self, process: Process, *, below: bool = False) -> None:
         """Stop a process with SIGSTOP at a moment at which it does not hold SQLite's one lock.
 
-        Nobody could write until it goes on, which no program can help: PostgreSQL ends such a session by itself.
+        Nobody could write until it goes on, which no program can help: PostgreSQL ends such a session by itself. That
+        must be known soon, for what the process has started trains on meanwhile.
         """
         process.freeze(below=below)
         while not self._can_be_written():
@@ -252,7 +253,7 @@ class Platform:
     def _can_be_written(self) -> bool:
         if self._engine.dialect.name != "sqlite":
             return True
-        link = sqlite3.connect(self.settings.database.removeprefix("sqlite:///"), timeout=2, isolation_level=None)
+        link = sqlite3.connect(self.settings.database.removeprefix("sqlite:///"), timeout=0.2, isolation_level=None)
         try:
             link.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

@@ -61,6 +61,7 @@ def _take_all_memory() -> None:
 def _be_killed_for_memory() -> None:
     """Join the control group that ``CHAOS_CGROUP`` names and use more memory than it has."""
     Path(os.environ["CHAOS_CGROUP"], "cgroup.procs").write_text(str(os.getpid()))
+    time.sleep(1)  # Until the supervisor has seen it there.
     taken = []
     while True:
         taken.append(b"x" * 2**24)
