@@ -21,19 +21,21 @@ class OomWatch:
 
     def __init__(self, pid: int, *, processes: Path = _PROCESSES, groups: Path = _GROUPS) -> None:
         self._pid, self._processes, self._groups = pid, processes, groups
-        self._counter: Path | None = None
-        self._before = 0
+        self._before: dict[Path, int] = {}
         self.look()
 
     def look(self) -> None:
-        """Note the group that the process is in now: it may be moved, and can no longer be asked once it is dead."""
+        """Note the group that the process is in now: it may be moved.
+
+        Once it is dead it can no longer be asked; until it has been waited for, version 1 says that it is at the root.
+        """
         counter = next((path for path in self._list_counters() if path.exists()), None)
-        if counter is not None and counter != self._counter:
-            self._counter, self._before = counter, _count(counter)
+        if counter is not None and counter not in self._before:
+            self._before[counter] = _count(counter)
 
     def has_killed(self) -> bool:
-        """Return whether the kernel has killed somebody there since the process was first seen there."""
-        return self._counter is not None and _count(self._counter) > self._before
+        """Return whether the kernel has killed somebody where the process was, since it was first seen there."""
+        return any(_count(counter) > before for counter, before in self._before.items())
 
     def _list_counters(self) -> Iterator[Path]:
         """Yield the files that may have the count, the nearest first; none once the process is gone."""

@@ -71,6 +71,14 @@ def test_a_process_that_was_moved_is_followed_and_known_after_its_end(kernel) ->
     assert watched.has_killed()
 
 
+def test_a_dead_process_that_is_said_to_be_at_the_root_was_not_there(kernel) -> None:
+    folder = kernel(process=VERSION_1, first="oom_kill 5\n", container="oom_kill 0\n")
+    watched = watch(folder)
+    kernel(process="4:memory:/\n", first="oom_kill 6\n")
+    watched.look()
+    assert watched.has_killed()
+
+
 def test_where_there_is_no_counter_nothing_was_killed(kernel) -> None:
     assert not watch(kernel(machine="nr_free_pages 12\n")).has_killed()
     assert not watch(kernel(process=VERSION_2)).has_killed()
