@@ -88,15 +88,19 @@ def unseen_pictures(archive: Path, folder: Path) -> dict[Path, str]:
         return pictures
     with zipfile.ZipFile(archive) as opened:
         for name in sorted(opened.namelist()):
-            parts = PurePosixPath(name).parts
-            is_test = len(parts) >= 3 and "test" in parts[:-2] and PurePosixPath(name).suffix.lower() in _PICTURES
-            is_test = is_test and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
-            if is_test and parts[-2] not in pictures.values() and len(pictures) < MOST_PICTURES:
+            path = PurePosixPath(name)
+            if _is_test_picture(path) and path.parts[-2] not in pictures.values() and len(pictures) < MOST_PICTURES:
                 # A name of our own: nothing that stands in an archive becomes a path.
-                file = folder / f"unseen-{len(pictures):02}{PurePosixPath(name).suffix.lower()}"
+                file = folder / f"unseen-{len(pictures):02}{path.suffix.lower()}"
                 file.write_bytes(opened.read(name))
-                pictures[file] = parts[-2]
+                pictures[file] = path.parts[-2]
     return pictures
+
+
+def _is_test_picture(path: PurePosixPath) -> bool:
+    """Tell a picture in a class of ``test/`` from all else, as what a Mac adds to an archive."""
+    is_clutter = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return "test" in path.parts[:-2] and path.suffix.lower() in _PICTURES and not is_clutter
 
 
 def download_models(client: Client, job: Job, folder: Path) -> dict[Path, str]:

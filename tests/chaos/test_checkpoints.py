@@ -54,10 +54,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 def test_where_every_checkpoint_is_damaged_the_job_begins_anew(
     platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
 ) -> None:
-    job_id = _pause(platform, dataset_id, job)
-    for row in _checkpoints(platform, job_id):
-        _truncate(_file(platform, row))
-    platform.caller.act(job_id, "resume")
+    job_id = _resume_from_damage(platform, dataset_id, job)
     _check(platform, job_id, weights, passed_over=2, reason=_TOO_FEW)
 
 
@@ -65,10 +62,7 @@ def test_what_comes_after_damaged_checkpoints_is_kept(
     platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
 ) -> None:
     """The damaged ones are of later epochs than those that the job which begins anew writes first."""
-    job_id = _pause(platform, dataset_id, job)
-    for row in _checkpoints(platform, job_id):
-        _truncate(_file(platform, row))
-    platform.caller.act(job_id, "resume")
+    job_id = _resume_from_damage(platform, dataset_id, job)
     until(lambda: platform.caller.job(job_id)["status"] == "running", "the second attempt")
     platform.caller.act(job_id, "pause")
     platform.caller.wait(job_id, statuses=["paused"])
@@ -109,6 +103,15 @@ def _pause(platform: Platform, dataset_id: str, job: dict[str, Any]) -> str:
     platform.caller.act(job_id, "pause")
     platform.caller.wait(job_id, statuses=["paused"])
     assert len(_checkpoints(platform, job_id)) == 2
+    return job_id
+
+
+def _resume_from_damage(platform: Platform, dataset_id: str, job: dict[str, Any]) -> str:
+    """Return a job that was resumed after each of its checkpoints had been damaged."""
+    job_id = _pause(platform, dataset_id, job)
+    for row in _checkpoints(platform, job_id):
+        _truncate(_file(platform, row))
+    platform.caller.act(job_id, "resume")
     return job_id
 
 
