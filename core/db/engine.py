@@ -24,19 +24,19 @@ Reader = Session | Connection
 PATIENCE_SECONDS = 15.0
 QUICK_SECONDS = 3.0
 """The patience of whoever must know soon: requests, which are answered within five seconds, and heartbeats."""
+IDLE_SECONDS = 15.0
+"""For how long nothing may be asked within a transaction."""
 
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 _CONNECT_SECONDS = 3
 # The server says first that a statement took too long; one that cannot even say so is given up a moment later.
 _SILENCE_SECONDS = 1.0
-_IDLE_MILLISECONDS = 15_000
 _POSTGRESQL_OPTIONS = {
-    # A process that is frozen in the middle of a transaction would hold its rows' locks, and the sweeper up, for ever.
-    "idle_in_transaction_session_timeout": _IDLE_MILLISECONDS,
-    # And one whose machine is gone, or cut off, its session.
+    # A process whose machine is gone, or cut off, would keep its session; an answer may be on its way to it.
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
     "timezone": "UTC",
 }
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
@@ -88,20 +88,23 @@ def _sqlite_past(element: database_past, compiler: SQLCompiler, **options: Any) 
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', (-{seconds}) || ' seconds') || '000')"
 
 
-def open_engine(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Engine:
+def open_engine(url: str, *, patience_seconds: float = PATIENCE_SECONDS, idle_seconds: float = IDLE_SECONDS) -> Engine:
     """Return an engine for ``url``; nothing that is asked of it waits for ever.
 
     SQLite takes its write lock at the beginning of each transaction, so that what is read is still true when it is
     written, and waits so long for another writer. PostgreSQL ends a statement that takes longer, and is given up a
-    second later where it does not even do that (`core.db.patience`); a transaction in which nothing is asked ends
-    after 15 s.
+    second later where it does not even do that (`core.db.patience`). It also ends a transaction in which nothing is
+    asked for ``idle_seconds``: a process that is frozen, or cut off, would hold its rows' locks for ever.
     """
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": patience_seconds})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options = _POSTGRESQL_OPTIONS | {"statement_timeout": int(patience_seconds * 1000)}
+    options = _POSTGRESQL_OPTIONS | {
+        "statement_timeout": int(patience_seconds * 1000),
+        "idle_in_transaction_session_timeout": int(idle_seconds * 1000),
+    }
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=10,

@@ -210,7 +210,11 @@ def lose_evaluation(session: Session, claim: EvaluationClaim, *, code: str, deta
 def reap_evaluations(session: Session, *, max_attempts: int) -> list[str]:
     """Take every running evaluation whose lease ran out from its worker and return their ids."""
     now = read_clock(session)
-    expired = (EvaluationRow.status == EvaluationStatus.RUNNING, EvaluationRow.lease_expires_at < now)
+    expired = EvaluationRow.id.in_(
+        select(EvaluationRow.id)
+        .where(EvaluationRow.status == EvaluationStatus.RUNNING, EvaluationRow.lease_expires_at < now)
+        .with_for_update(skip_locked=True)
+    )
     error = {"code": "worker_lost", "detail": f"The worker was lost in each of {max_attempts} attempts."}
     lost: dict[str, Any] = {
         "attempts_lost": EvaluationRow.attempts_lost + 1,
@@ -219,10 +223,10 @@ def reap_evaluations(session: Session, *, max_attempts: int) -> list[str]:
     }
     failed = (
         update(EvaluationRow)
-        .where(*expired, EvaluationRow.attempts_lost + 1 >= max_attempts)
+        .where(expired, EvaluationRow.attempts_lost + 1 >= max_attempts)
         .values(status=EvaluationStatus.FAILED, error=error, finished_at=now, **lost)
     )
-    queued = update(EvaluationRow).where(*expired).values(status=EvaluationStatus.QUEUED, **lost)
+    queued = update(EvaluationRow).where(expired).values(status=EvaluationStatus.QUEUED, **lost)
     return [
         evaluation_id
         for statement in (failed, queued)

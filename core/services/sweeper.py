@@ -1,6 +1,7 @@
 """The sweeper: returns what a lost worker held, and sends again what waits without a message.
 
-Every change is one conditional update, so that any number of sweepers at once do nothing twice.
+Every change is one conditional update, so that any number of sweepers at once do nothing twice. A row that somebody
+has locked, perhaps a host that was cut off as it wrote, is left to the next sweep and holds up no other.
 """
 
 from datetime import datetime
@@ -29,7 +30,9 @@ def reap_jobs(session: Session) -> list[str]:
     """Take every running job whose lease ran out from its worker and return their ids."""
     now = read_clock(session)
     expired = session.execute(
-        select(JobRow.id, JobRow.attempt).where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < now)
+        select(JobRow.id, JobRow.attempt)
+        .where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < now)
+        .with_for_update(skip_locked=True)
     ).all()
     return [job_id for job_id, attempt in expired if _reap(session, job_id, attempt, now)]
 
@@ -56,14 +59,19 @@ def reap_datasets(session: Session, *, max_attempts: int) -> list[str]:
         "detail": f"Reading the archive ended without an answer {max_attempts} times. Upload it again to try anew.",
         "errors": [],
     }
+    lost = (
+        select(DatasetRow.id)
+        .where(
+            DatasetRow.status == DatasetStatus.PROCESSING,
+            DatasetRow.attempt >= max_attempts,
+            DatasetRow.lease_expires_at < now,
+        )
+        .with_for_update(skip_locked=True)
+    )
     return list(
         session.scalars(
             update(DatasetRow)
-            .where(
-                DatasetRow.status == DatasetStatus.PROCESSING,
-                DatasetRow.attempt >= max_attempts,
-                DatasetRow.lease_expires_at < now,
-            )
+            .where(DatasetRow.id.in_(lost))
             .values(status=DatasetStatus.REJECTED, error=error, lease_expires_at=None, updated_at=now)
             .returning(DatasetRow.id)
             .execution_options(synchronize_session=False)

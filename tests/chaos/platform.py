@@ -207,6 +207,10 @@ class Platform:
             assert process.lives, "the worker ended before it registered"
         return process
 
+    def start_program(self, name: str, command: list[str | Path], *, inside: Sequence[str]) -> Process:
+        """Start a program of the tests' own with the platform's settings, put ``inside`` a host."""
+        return self._start(name, command, inside=inside)
+
     def stop_workers(self) -> None:
         """Kill every worker that trains, and their trainers with them."""
         for process in self._processes:

@@ -6,6 +6,7 @@ cache of its own.
 
 import secrets
 import shutil
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,17 @@ _KEYS = {"STORE_ACCESS_KEY": "chaos", "STORE_SECRET_KEY": "only-for-tests"}
 _HELD = "no longer holds the job and has stopped"
 _REFUSED = "Attempt 1 of {} holds it no longer."
 _RECOVERY_SECONDS = 60.0
+_LOCK_ROWS = """
+import time
+from sqlalchemy import text
+from core.db.wiring import open_database
+from core.settings import Settings
+with open_database(Settings()).begin() as session:
+    for table in ("jobs", "datasets", "evaluations"):
+        session.execute(text(f"SELECT * FROM {table} FOR UPDATE"))
+    print("locked", flush=True)
+    time.sleep(600)
+"""
 OpenOnHosts = Callable[..., AbstractContextManager[Platform]]
 
 
@@ -153,6 +165,27 @@ def test_a_job_goes_on_elsewhere_when_its_host_is_cut_off(
     network.heal("first")
     _check(platform, job_id, weights)
     _check_it_works_again(platform, dataset_id, job, holder, other)
+
+
+def test_what_a_host_had_locked_as_it_was_cut_off_keeps_nothing_from_the_others(
+    network: Network, platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+) -> None:
+    """It was about to write, in a transaction that nobody will ever end."""
+    job_id, holder, _ = _begin(network, platform, dataset_id, job)
+    _await_middle_of_epoch(platform, job_id)
+    inside = network.hosts["first"].inside
+    writer = platform.start_program("writer", [sys.executable, "-c", _LOCK_ROWS], inside=inside)
+    until(lambda: "locked" in writer.log.read_text(), "the locks")
+    network.cut("first", silently=True)
+    cut_at = time.time()
+    _await_end_of_training(holder, LEASE_SECONDS)
+    assert platform.caller.wait(job_id)["status"] == "succeeded"
+    again = platform.running_again(job_id, 2)
+    assert again is not None
+    assert again - cut_at < LEASE_SECONDS + 10
+    writer.kill()
+    network.heal("first")
+    _check(platform, job_id, weights)
 
 
 def _await_end_of_training(worker: Process, seconds: float) -> float:

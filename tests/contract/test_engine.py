@@ -8,7 +8,9 @@ from sqlalchemy import text
 
 from core.db.engine import open_engine, open_sessions, reading, transaction
 from core.db.patience import REST_SECONDS
+from core.db.wiring import open_database
 from core.errors import UnavailableError
+from core.settings import Settings
 
 
 @pytest.fixture
@@ -22,6 +24,14 @@ def test_every_session_has_bounds_on_its_statements_and_on_its_silence(sessions)
     with transaction(sessions) as session:
         for bound in ("statement_timeout", "idle_in_transaction_session_timeout"):
             assert session.scalar(text(f"SHOW {bound}")) == "15s"
+
+
+@pytest.mark.parametrize(("lease_seconds", "bound"), [(30, "15s"), (5, "5s")])
+def test_no_transaction_stands_still_for_longer_than_a_lease(postgres_url, lease_seconds, bound):
+    engine = open_database(Settings(database_url=postgres_url, lease_seconds=lease_seconds))
+    with transaction(open_sessions(engine)) as session:
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == bound
+    engine.dispose()
 
 
 def test_a_transaction_that_was_silent_for_too_long_is_undone_and_says_so(sessions):
