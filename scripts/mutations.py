@@ -237,6 +237,60 @@ MUTATIONS = (
         ("tests/unit/worker/test_lease.py::test_what_held_up_the_claim_s_answer_counts",),
     ),
     Mutation(
+        "the passing over of locked rows",
+        "core/services/sweeper.py",
+        "two sweepers must not cross.\n        .with_for_update(skip_locked=True)\n",
+        "two sweepers must not cross.\n",
+        ("tests/contract/test_sweeping.py::test_a_row_that_is_held_keeps_no_other_from_the_sweeper_and_is_next",),
+    ),
+    Mutation(
+        "the end of a transaction that stands still, with the lease",
+        "core/db/wiring.py",
+        "min(IDLE_SECONDS, settings.lease_seconds)",
+        "IDLE_SECONDS",
+        (
+            "tests/contract/test_engine.py::test_no_transaction_stands_still_for_longer_than_a_lease",
+            (
+                "tests/chaos/test_several_hosts.py"
+                "::test_what_a_host_had_locked_as_it_was_cut_off_keeps_nothing_from_the_others"
+            ),
+        ),
+    ),
+    Mutation(
+        "the end of a trainer that stands still",
+        "worker/following.py",
+        "if self._silence.seconds > self._silence.longest(self.stall_seconds):",
+        "if False:",
+        (
+            "tests/unit/worker/test_jobs.py::test_a_trainer_that_stands_still_is_killed",
+            "tests/unit/worker/test_jobs.py::test_a_result_counts_though_its_trainer_does_not_end",
+        ),
+    ),
+    Mutation(
+        "the look at what the user asks for",
+        "worker/following.py",
+        "            wishes = self.writer.read_wishes()\n",
+        "            wishes = None\n",
+        ("tests/unit/worker/test_jobs.py::test_what_the_user_asks_for_does_not_wait_for_a_trainer_that_says_nothing",),
+    ),
+    Mutation(
+        "the end of whoever waits as the worker stops",
+        "worker/job_writer.py",
+        "        if self._closing.is_set():\n",
+        "        if False:\n",
+        ("tests/unit/worker/test_jobs.py::test_a_worker_that_closes_before_the_training_begins_gives_the_job_back",),
+    ),
+    Mutation(
+        "the comparison of a cached pack with its digest",
+        "core/datasets/cache.py",
+        "if digest_of(path) != digest:",
+        "if False:",
+        (
+            "tests/unit/datasets/test_cache.py::test_a_pack_that_the_disk_has_spoilt_is_fetched_anew",
+            "tests/unit/datasets/test_cache.py::test_a_pack_that_was_spoilt_before_this_process_began_is_fetched_anew",
+        ),
+    ),
+    Mutation(
         "the hash of a local archive",
         "worker/datasets.py",
         "    if digest_of(local) != sha256:\n",

@@ -42,7 +42,8 @@ def read_next_dataset(host: Host, decoders: Decoders, slots: Slots) -> bool:
     renew = partial(renew_dataset, claim=claim, lease_seconds=settings.lease_seconds)
     try:
         with host.scratch("dataset") as folder, host.hold(renew, claimed_at=claimed_at) as lease:
-            Reading(host, claim, lease, PatientWriter(host.sessions, lease), folder).run(decoders)
+            writer = PatientWriter(host.sessions, lease, slots.closing)
+            Reading(host, claim, lease, writer, folder).run(decoders)
     except LeaseLostError:
         _log.warning("the dataset is no longer ours", dataset=claim.dataset_id, attempt=claim.attempt)
     except LenetError as error:

@@ -1,5 +1,6 @@
 """Forms the ensembles whose members have all been trained since the last look, and makes each one's one file."""
 
+import contextlib
 import hashlib
 import io
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from core.storage.keys import ensemble_model
 from worker.host import Host
 
 _log = logs.get(__name__)
+_MOST_FETCHES = 3
 
 
 def form_ensembles(host: Host) -> None:
@@ -42,6 +44,8 @@ def form_ensembles(host: Host) -> None:
             _form(host, tenant_id, ensemble_id)
         except NotFoundError:
             _log.info("an ensemble was deleted before it was formed", ensemble=ensemble_id)
+        except OSError as error:  # This machine's trouble, as a full disk: it must not keep the others from theirs.
+            _log.error("an ensemble cannot be formed now", ensemble=ensemble_id, reason=error.strerror)
 
 
 def merge_ensembles(host: Host) -> None:
@@ -59,10 +63,9 @@ def merge_ensembles(host: Host) -> None:
             _log.info("an ensemble was deleted before its file was made", ensemble=ensemble_id)
         except (IntegrityError, ObjectNotFoundError) as error:
             _give_up(host, ensemble_id, code=error.code, detail=error.detail)
-        except (
-            OSError
-        ) as error:  # This machine's trouble, as a full disk: the next look, or another worker, tries again.
-            _log.error("an ensemble's file cannot be made now", ensemble=ensemble_id, reason=error.strerror)
+        except (OSError, MemoryError) as error:
+            # This machine's trouble, as a full disk: the next look, or another worker, tries again.
+            _log.error("an ensemble's file cannot be made now", ensemble=ensemble_id, reason=str(error))
         except LenetError:
             raise
         except Exception as error:  # noqa: BLE001 - one that cannot be made must not keep all others from it
@@ -84,7 +87,7 @@ def _store_merged(host: Host, tenant_id: str, ensemble_id: str) -> None:
     with host.scratch("ensemble") as folder:
         parts = []
         for job_id, weight, model in ballots.members:
-            host.store.fetch(model.key, folder / "member", sha256=model.sha256, size_bytes=model.size_bytes)
+            _fetch(host, model, folder / "member")
             parts.append(Part(job_id, (folder / "member").read_bytes(), weight))
     content = merge_models(parts, voting=ballots.voting)
     key = ensemble_model(tenant_id, ensemble_id, digest=hashlib.sha256(content).hexdigest())
@@ -111,12 +114,26 @@ def _measure(host: Host, ensemble: Ensemble, files: dict[str, StoredArtifact]) -
     return None if score is None else asdict(score)
 
 
+def _fetch(host: Host, file: StoredArtifact, path: Path) -> None:
+    """Fetch a file; one that differs from what was recorded may have been altered on its way, and is asked for again.
+
+    Raises:
+        IntegrityError: It was wrong three times.
+        ObjectNotFoundError: It is not there.
+    """
+    for _ in range(_MOST_FETCHES - 1):
+        with contextlib.suppress(IntegrityError):
+            host.store.fetch(file.key, path, sha256=file.sha256, size_bytes=file.size_bytes)
+            return
+    host.store.fetch(file.key, path, sha256=file.sha256, size_bytes=file.size_bytes)
+
+
 def _read(host: Host, file: StoredArtifact | None, path: Path) -> TestAnswers | None:
     """Return a member's answers to the test images; without them the vote is formed and not measured."""
     if file is None:
         return None
     try:
-        host.store.fetch(file.key, path, sha256=file.sha256, size_bytes=file.size_bytes)
+        _fetch(host, file, path)
         return TestAnswers.parse(path.read_bytes())
     except (IntegrityError, ObjectNotFoundError) as error:
         _log.warning("an ensemble is not measured", reason=error.detail)

@@ -25,7 +25,7 @@ from core.services.jobs import get_job
 from core.settings import ENVIRONMENT_PREFIX
 from core.storage import keys
 from worker.host import Host
-from worker.job_writer import PatientWriter
+from worker.job_writer import PatientWriter, PreemptedError
 from worker.lease import Lease
 from worker.packs import PackOrder, use_pack
 from worker.slots import Slots
@@ -56,7 +56,7 @@ def _run(host: Host, claim: EvaluationClaim, slots: Slots, *, claimed_at: float)
     renew = partial(evaluations.renew_evaluation, claim=claim, lease_seconds=host.settings.lease_seconds)
     try:
         with host.hold(renew, claimed_at=claimed_at) as lease:
-            EvaluationRun(host, claim, lease, PatientWriter(host.sessions, lease), slots).run()
+            EvaluationRun(host, claim, lease, PatientWriter(host.sessions, lease, slots.closing), slots).run()
     except LeaseLostError as error:
         _log.warning("the evaluation is no longer ours", reason=error.detail)
     except LenetError as error:
@@ -79,6 +79,8 @@ class EvaluationRun:
             outcome = self._compute()
         except LeaseLostError:
             raise
+        except PreemptedError:
+            outcome = {"released": True}
         except (DatasetRejectedError, NotFoundError) as error:
             outcome = {"failed": {"code": error.code, "detail": error.detail}}
         except LenetError as error:
@@ -92,7 +94,7 @@ class EvaluationRun:
         """Return the process's last word; of a result the report is in the store."""
         with self.host.scratch("evaluation") as folder:
             model, report = self._fetch_model(folder), folder / "report"
-            with use_pack(self.host, self._pack_order(), self.writer, self.lease) as pack:
+            with use_pack(self.host, self._pack_order(), self.writer) as pack:
                 outcome = self._ask({"model": str(model), "pack": str(pack.path), "report": str(report)})
             if "result" in outcome:
                 outcome["stored"] = self.writer.insist(lambda: self.host.store.put_file(self._key(), report))

@@ -23,6 +23,10 @@ from worker.trainers import Command, Trainer
 
 _TICK_SECONDS = 0.1
 _WRITE_EVERY_SECONDS = 0.4
+# A trainer whose steps are long reports seldom; what the user asks for must not wait for it.
+_ASK_EVERY_SECONDS = 0.5
+# A process that is killed ends at once, unless the system itself holds it: then it is left behind.
+_DYING_SECONDS = 30.0
 # A trainer that is asked for a checkpoint when the worker stops has this long to write it.
 _PREEMPT_SECONDS = 15.0
 _USUAL_SILENCES = 10
@@ -70,6 +74,7 @@ class Following:
     _asked: set[Command] = field(default_factory=set)
     _latest: dict[str, Any] | None = None
     _written_at: float = 0.0
+    _killed_at: float | None = None
     _silence: Silence = field(default_factory=Silence)
 
     def follow(self, trainer: Trainer) -> None:
@@ -97,6 +102,8 @@ class Following:
             self._write_progress(trainer)
             self._watch(trainer)
             memory.look()
+            if self._killed_at is not None and time.monotonic() - self._killed_at > _DYING_SECONDS:
+                return
 
     def _handle(self, trainer: Trainer, message: dict[str, Any]) -> None:
         match message["type"]:
@@ -115,10 +122,18 @@ class Following:
                 self.outcome = message
 
     def _write_progress(self, trainer: Trainer) -> None:
-        if self._latest is None or time.monotonic() - self._written_at < _WRITE_EVERY_SECONDS:
+        """Write the latest progress, now and then, and hear what the user asks for; where there is none, hear alone."""
+        since, latest = time.monotonic() - self._written_at, self._latest
+        if since < (_ASK_EVERY_SECONDS if latest is None else _WRITE_EVERY_SECONDS):
             return
-        latest, self._latest, self._written_at = self._latest, None, time.monotonic()
-        self._ask(trainer, self.writer.write(lambda session: progress.record_progress(session, self.claim, latest)))
+        self._written_at = time.monotonic()
+        if latest is None:
+            wishes = self.writer.read_wishes()
+        else:
+            self._latest = None
+            wishes = self.writer.write(lambda session: progress.record_progress(session, self.claim, latest))
+        if wishes is not None:
+            self._ask(trainer, wishes)
 
     def _write_epoch(self, trainer: Trainer, epoch: dict[str, Any], metrics: dict[str, Any]) -> None:
         reach("w.epoch_before_progress")
@@ -157,13 +172,21 @@ class Following:
     def _watch(self, trainer: Trainer) -> None:
         """End a trainer that stands still, and ask for a checkpoint when this worker is to stop."""
         if self._silence.seconds > self._silence.longest(self.stall_seconds):
-            self.outcome = {"type": "stalled", "detail": f"no sign of progress for {self._silence.seconds:.0f} s"}
-            trainer.kill()
+            # One that has said its last word has only failed to end.
+            self.outcome = self.outcome or {
+                "type": "stalled",
+                "detail": f"no sign of progress for {self._silence.seconds:.0f} s",
+            }
+            self._kill(trainer)
         elif self.closing.is_set() and self.preempted_at is None:
             self.preempted_at = time.monotonic()
             trainer.send("pause")
         elif self.preempted_at is not None and time.monotonic() - self.preempted_at > _PREEMPT_SECONDS:
-            trainer.kill()
+            self._kill(trainer)
+
+    def _kill(self, trainer: Trainer) -> None:
+        self._killed_at = self._killed_at or time.monotonic()
+        trainer.kill()
 
 
 def delete_objects(store: ObjectStore, object_keys: list[str]) -> None:

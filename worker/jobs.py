@@ -13,15 +13,25 @@ from sqlalchemy.orm import Session
 from core import logs
 from core.crash_points import reach
 from core.db.engine import transaction
+from core.db.rows import JobRow
 from core.domain.jobs import AttemptEnd, JobStatus, StopReason
-from core.errors import IntegrityError, LeaseLostError, LenetError, NotFoundError
+from core.errors import (
+    DatasetRejectedError,
+    IntegrityError,
+    LeaseLostError,
+    LenetError,
+    NotFoundError,
+    UnavailableError,
+)
 from core.services import claims, results
 from core.services.claims import Claim
+from core.services.jobs import wake
+from core.services.messages import WakeUp
 from core.services.workers import list_trainers
 from core.storage import keys
 from worker.following import Following, delete_objects
 from worker.host import Host
-from worker.job_writer import JobWriter
+from worker.job_writer import JobWriter, PreemptedError
 from worker.lease import Lease
 from worker.packs import LocalPack, PackOrder, use_pack
 from worker.slots import Slots
@@ -53,7 +63,8 @@ def run_next_job(host: Host, trainers: TrainerSource, slots: Slots) -> bool:
             logs.bound(job=claim.job_id, attempt=claim.attempt, request_id=claim.request_id),
             host.hold(renew, claimed_at=claimed_at) as lease,
         ):
-            run = JobRun(host, claim, lease, JobWriter(host.sessions, claim, lease), slots)
+            writer = JobWriter(host.sessions, claim, lease, slots.closing)
+            run = JobRun(host, claim, lease, writer, slots)
             run.run(trainers)
     finally:
         slots.leave(claim.job_id)
@@ -83,13 +94,18 @@ class JobRun:
             self._run(trainers)
         except LeaseLostError as error:
             self.writer.log(f"this attempt no longer holds the job and has stopped: {error.detail}", level="warning")
+        except PreemptedError as error:
+            _log.warning("the job is left to the sweeper", detail=error.detail)
 
     def _run(self, trainers: TrainerSource) -> None:
         try:
             self._prepare_and_train(trainers)
         except LeaseLostError:
             raise
-        except NotFoundError as error:  # The dataset, or the job to start from: nobody will bring it back.
+        except PreemptedError as error:
+            self._release(AttemptEnd.PREEMPTED, JobStatus.QUEUED, error.detail)
+        except (NotFoundError, DatasetRejectedError) as error:
+            # The dataset, or the job to start from, is gone, or can become no such pack: that will not change.
             self._fail(error.code, error.detail)
         except LenetError as error:
             self._lose(AttemptEnd.UNAVAILABLE, error.detail)
@@ -100,7 +116,7 @@ class JobRun:
     def _prepare_and_train(self, trainers: TrainerSource) -> None:
         with (
             self.host.scratch("job") as folder,
-            use_pack(self.host, self._pack_order(), self.writer, self.lease) as pack,
+            use_pack(self.host, self._pack_order(), self.writer) as pack,
         ):
             starts = Starts(self.claim, self.writer, self.host.store, folder)
             while True:
@@ -215,13 +231,24 @@ class JobRun:
 
     def _lose(self, end: AttemptEnd, detail: str, exit_code: int | None = None) -> None:
         self.writer.log(f"{end}: {detail}", level="error")
-        self.broke = self.writer.write(lambda session: self._lose_in(session, end, detail, exit_code))
+        self.broke, messages = self.writer.write(lambda session: self._lose_in(session, end, detail, exit_code))
+        for message in messages:
+            self._send(message)
 
-    def _lose_in(self, session: Session, end: AttemptEnd, detail: str, exit_code: int | None) -> bool:
-        """Say that the attempt broke; return whether the job waits now and another worker might train it."""
+    def _lose_in(
+        self, session: Session, end: AttemptEnd, detail: str, exit_code: int | None
+    ) -> tuple[bool, list[WakeUp]]:
+        """Say that the attempt broke; return whether another worker might train better, and whom to wake to do so."""
         after = claims.lose_own(session, self.claim, end=end, detail=detail, exit_code=exit_code)
-        others = (worker for worker in list_trainers(session) if worker.name != self.host.name)
-        return after == JobStatus.QUEUED and any(others)
+        others = any(worker.name != self.host.name for worker in list_trainers(session))
+        waits = after == JobStatus.QUEUED and others
+        return after is not None and others, wake(session, session.get_one(JobRow, self.claim.job_id)) if waits else []
+
+    def _send(self, message: WakeUp) -> None:
+        try:
+            self.host.sender.send(message)
+        except UnavailableError as error:  # The next sweep will.
+            _log.warning("nobody was woken", detail=error.detail)
 
 
 def _name(error: Exception) -> str:

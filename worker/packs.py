@@ -19,7 +19,6 @@ from core.storage import keys
 from worker.datasets import local_archive
 from worker.host import Host
 from worker.job_writer import PatientWriter
-from worker.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -41,37 +40,39 @@ class LocalPack:
 
 
 @contextmanager
-def use_pack(host: Host, order: PackOrder, writer: PatientWriter, lease: Lease) -> Iterator[LocalPack]:
+def use_pack(host: Host, order: PackOrder, writer: PatientWriter) -> Iterator[LocalPack]:
     """Yield a pack as a local file; it stays while it is used.
 
     Raises:
         LeaseLostError: What it is wanted for is no longer held; a pack that is being made is given up.
+        PreemptedError: The worker stops; likewise.
+        DatasetRejectedError: The archive cannot become such a pack.
     """
-    archive_sha256, pack = writer.insist(lambda: _find_or_make(host, order, on_progress=lease.check))
+    archive_sha256, pack = writer.insist(lambda: _find_or_make(host, order, check=writer.check))
 
     def fetch(path: Path) -> None:
         writer.insist(lambda: host.store.fetch(pack.key, path, sha256=pack.digest, size_bytes=pack.size_bytes))
 
-    with host.packs.use(pack.digest, fetch) as path:
+    with host.packs.use(pack.digest, fetch, check=writer.check) as path:
         yield LocalPack(path, {"archive_sha256": archive_sha256, "pack_sha256": pack.digest})
 
 
-def _find_or_make(host: Host, order: PackOrder, *, on_progress: Callable[[], None]) -> tuple[str, PackRow]:
+def _find_or_make(host: Host, order: PackOrder, *, check: Callable[[], None]) -> tuple[str, PackRow]:
     """Return the hash of the archive that the pack comes from, and the pack."""
     size, mode = order.image_size, order.color_mode
-    with one_maker(host, f"{order.dataset_id}-{size}-{mode}"):
+    with one_maker(host, f"{order.dataset_id}-{size}-{mode}", check):
         with transaction(host.sessions, read_only=True) as session:
             dataset = get_dataset(session, order.tenant_id, order.dataset_id)
             pack = find_pack(session, order.dataset_id, image_size=size, color_mode=mode)
-        return dataset.sha256, pack or _make(host, order, dataset, on_progress=on_progress)
+        return dataset.sha256, pack or _make(host, order, dataset, check=check)
 
 
 @contextmanager
-def one_maker(host: Host, name: str) -> Iterator[None]:
-    """Let one process of this host at a time make a pack; the others find it made."""
+def one_maker(host: Host, name: str, check: Callable[[], None]) -> Iterator[None]:
+    """Let one process of this host at a time make a pack; the others find it made, and ``check`` while they wait."""
     folder = host.settings.cache_dir / "making"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = hold_lock(folder / name, fcntl.LOCK_EX)
+    lock = hold_lock(folder / name, fcntl.LOCK_EX, check)
     try:
         yield
     finally:
@@ -79,7 +80,7 @@ def one_maker(host: Host, name: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _make(host: Host, order: PackOrder, dataset: DatasetRow, *, on_progress: Callable[[], None]) -> PackRow:
+def _make(host: Host, order: PackOrder, dataset: DatasetRow, *, check: Callable[[], None]) -> PackRow:
     size, mode = order.image_size, order.color_mode
     with host.scratch("pack") as folder:
         archive = local_archive(host.store, dataset.archive_key, dataset.sha256, folder)
@@ -89,7 +90,7 @@ def _make(host: Host, order: PackOrder, dataset: DatasetRow, *, on_progress: Cal
             image_size=size,
             color_mode=mode,
             settings=host.settings,
-            on_progress=lambda _: on_progress(),
+            on_progress=lambda _: check(),
         )
         key = keys.pack(order.tenant_id, order.dataset_id, image_size=size, color_mode=mode, digest=digest)
         stored = host.store.put_file(key, folder / "pack")

@@ -17,10 +17,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any, Literal, Protocol
 
+from core import logs
 from worker import trainer
 
 Command = Literal["pause", "stop"]
 _JOIN_SECONDS = 10.0
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,18 @@ class Trainer:
             self._process.kill()  # It has not made its group yet, or has ended.
 
     def end(self) -> int:
-        """Wait for the end, killing what does not end by itself, and return the exit code (``-9``: SIGKILL)."""
+        """Wait for the end, killing what does not end by itself, and return the exit code (``-9``: SIGKILL).
+
+        A process that even SIGKILL does not end, for the system waits for a device or a disk, is left behind.
+        """
         self._process.join(_JOIN_SECONDS)
         if self._process.is_alive():
             self.kill()
-            self._process.join()
+            self._process.join(_JOIN_SECONDS)
+        if self._process.is_alive():
+            _log.error("a trainer cannot be ended and is left behind", pid=self.pid)
+            self._connection.close()
+            return -signal.SIGKILL
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # Whatever it may have started in its group.
         self._connection.close()

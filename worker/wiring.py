@@ -1,5 +1,6 @@
 """Builds a worker from the settings."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -7,7 +8,6 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from celery import Celery
 from redis import Redis
 
 from core import logs
-from core.datasets.cache import PackCache
+from core.datasets.cache import PackCache, hold_lock
 from core.datasets.decoders import Decoders
 from core.db.engine import PATIENCE_SECONDS, QUICK_SECONDS, open_sessions
 from core.db.wiring import open_database
@@ -44,6 +44,7 @@ _INGEST_SLOTS = 1
 _EVALUATE_SLOTS = 1
 # The ingest worker sweeps too, beside what fills its slot.
 _SWEEP_THREADS = 2
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _open_host(settings: Settings, role: Role, device: str, engines: tuple[Engin
         device=device,
         engines=engines,
     )
-    _clear_scratch(settings, role)
+    _claim_scratch(settings, host.name)
     return app, host
 
 
@@ -155,13 +156,27 @@ def _patience(settings: Settings) -> float:
     return max(QUICK_SECONDS, min(PATIENCE_SECONDS, settings.lease_seconds / 3))
 
 
-def _clear_scratch(settings: Settings, role: Role) -> None:
-    """Remove what earlier workers of this host left when they were killed.
+def _claim_scratch(settings: Settings, name: str) -> None:
+    """Take this worker's scratch folder, and remove those of workers that were killed.
 
-    Containers may share the folder, each a host with process ids of its own, so that only our own names tell anything.
-    A worker of our own process id is one of the past: we have made no folder yet.
+    Each holds a lock on a file of its own until its process ends, however that ends: containers may share the folder,
+    and each has a host name and process ids of its own, which tell nothing of the others.
     """
-    for folder in (settings.cache_dir / "scratch").glob(f"{escape(socket.gethostname())}-{role}-*"):
-        pid = int(folder.name.split("-")[-2])
-        if pid == os.getpid() or not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    scratch = settings.cache_dir / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    for left in {path.name.removesuffix(_LOCK) for path in scratch.iterdir()}:
+        _remove_dead(scratch / left)
+    hold_lock(scratch / (name + _LOCK), fcntl.LOCK_EX)
+
+
+def _remove_dead(folder: Path) -> None:
+    file = folder.with_name(folder.name + _LOCK)
+    try:
+        lock = hold_lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        file.unlink(missing_ok=True)
+    finally:
+        os.close(lock)

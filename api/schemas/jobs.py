@@ -259,6 +259,9 @@ class Plan(Shape):
     estimate: EstimateShape
 
 
+_OF_RUNNING = ("images_per_second", "eta_seconds")
+
+
 def shape_job(row: JobRow, *, jobs_ahead: int, status_reason: str | None) -> Job:
     """Return a job as answers show it."""
     return Job(
@@ -274,7 +277,7 @@ def shape_job(row: JobRow, *, jobs_ahead: int, status_reason: str | None) -> Job
         config=row.config,
         priority=row.priority,
         attempt=row.attempt,
-        progress=_pick(Progress, {"epochs": row.config.get("epochs")} | (row.progress or {})),
+        progress=_shape_progress(row),
         metrics=_pick(Metrics, row.metrics or {}),
         parameters=row.parameters,
         stop_reason=None if row.stop_reason is None else StopReason(row.stop_reason),
@@ -287,6 +290,12 @@ def shape_job(row: JobRow, *, jobs_ahead: int, status_reason: str | None) -> Job
         finished_at=row.finished_at,
         updated_at=row.updated_at,
     )
+
+
+def _shape_progress(row: JobRow) -> Progress:
+    """Return how far a job is; one that does not run has no speed, and no end in sight."""
+    found = _pick(Progress, {"epochs": row.config.get("epochs")} | (row.progress or {}))
+    return found if row.status == JobStatus.RUNNING else found.model_copy(update=dict.fromkeys(_OF_RUNNING))
 
 
 def shape_epoch(row: EpochRow) -> Epoch:

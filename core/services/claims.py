@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from core.db.engine import read_clock
+from core.db.engine import Reader, read_clock
 from core.db.rows import CheckpointRow, EpochRow, JobAttemptRow, JobRow
 from core.domain.engines import ENGINES, EngineName
 from core.domain.jobs import AttemptEnd, JobStatus
@@ -150,8 +150,24 @@ def write_fenced(session: Session, claim: Claim, **values: Any) -> Wishes:
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
+        raise _lost(claim)
     return Wishes(pause=row.pause_requested, stop=row.stop_requested)
+
+
+def read_wishes(reader: Reader, claim: Claim) -> Wishes:
+    """Return what the user asked of a job that this attempt holds; raises `LeaseLostError` where it does not."""
+    row = reader.execute(
+        select(JobRow.pause_requested, JobRow.stop_requested)
+        .where(JobRow.id == claim.job_id, JobRow.status == JobStatus.RUNNING, JobRow.attempt == claim.attempt)
+        .where(_is_ours(claim))
+    ).one_or_none()
+    if row is None:
+        raise _lost(claim)
+    return Wishes(pause=row.pause_requested, stop=row.stop_requested)
+
+
+def _lost(claim: Claim) -> LeaseLostError:
+    return LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} holds it no longer.")
 
 
 def renew(session: Session, claim: Claim, *, lease_seconds: float) -> Wishes:

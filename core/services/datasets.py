@@ -46,6 +46,7 @@ def register_dataset(
     same_bytes = select(DatasetRow).where(DatasetRow.tenant_id == tenant_id, DatasetRow.sha256 == archive.sha256)
     present = session.scalar(same_bytes)
     if present is not None and _was_left_unread(present):
+        check_room(session, tenant_id, limits, {})  # The tenant's row comes first, as where a job is submitted.
         _delete_rows(session, present.id)
     elif present is not None:
         return present, []

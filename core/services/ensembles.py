@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, null, select, update
 from sqlalchemy.orm import Session
 
 from core.db.engine import Reader, read_clock
@@ -345,10 +345,10 @@ def find_unmerged(session: Session) -> list[tuple[str, str]]:
 
 
 def record_model_error(session: Session, ensemble_id: str, *, code: str, detail: str) -> None:
-    """Keep why an ensemble's one file cannot be made: nobody tries again, for the members will not change."""
+    """Keep why an ensemble's one file cannot be made, unless it is there: nobody tries again."""
     session.execute(
         update(EnsembleRow)
-        .where(EnsembleRow.id == ensemble_id)
+        .where(EnsembleRow.id == ensemble_id, EnsembleRow.model_key.is_(None))
         .values(model_error={"code": code, "detail": detail})
         .execution_options(synchronize_session=False)
     )
@@ -377,7 +377,9 @@ def record_model(session: Session, ensemble_id: str, stored: StoredObject) -> No
     session.execute(
         update(EnsembleRow)
         .where(EnsembleRow.id == ensemble_id, EnsembleRow.model_key.is_(None))
-        .values(model_key=stored.key, model_size_bytes=stored.size_bytes, model_sha256=stored.sha256)
+        .values(
+            model_key=stored.key, model_size_bytes=stored.size_bytes, model_sha256=stored.sha256, model_error=null()
+        )
         .execution_options(synchronize_session=False)
     )
 

@@ -71,7 +71,8 @@ def _wait_seconds(session: Session, tenant_id: str, wanted: Want, *, priority: i
     queued = _queued_ahead(session, tenant_id, sharing, priority=priority)
     if len(queued) + sum(len(worker.busy) for worker in trainers) < slots:
         return 0.0
-    work = [_seconds_of(session, job) for job in queued] + _seconds_left(session)
+    work = [_seconds_of(session, job) for job in queued]
+    work += _seconds_left(session, [worker.name for worker in trainers])
     return None if None in work else sum(seconds for seconds in work if seconds is not None) / slots
 
 
@@ -96,6 +97,8 @@ def _seconds_of(session: Session, job: JobRow) -> float | None:
     return None if per_epoch is None else per_epoch * int(job.config["epochs"])
 
 
-def _seconds_left(session: Session) -> list[float | None]:
-    running = session.scalars(select(JobRow.progress).where(JobRow.status == JobStatus.RUNNING))
+def _seconds_left(session: Session, workers: Collection[str]) -> list[float | None]:
+    running = session.scalars(
+        select(JobRow.progress).where(JobRow.status == JobStatus.RUNNING, JobRow.worker.in_(workers))
+    )
     return [(progress or {}).get("eta_seconds") for progress in running]

@@ -226,7 +226,11 @@ def reap_evaluations(session: Session, *, max_attempts: int) -> list[str]:
         .where(expired, EvaluationRow.attempts_lost + 1 >= max_attempts)
         .values(status=EvaluationStatus.FAILED, error=error, finished_at=now, **lost)
     )
-    queued = update(EvaluationRow).where(expired).values(status=EvaluationStatus.QUEUED, **lost)
+    queued = (
+        update(EvaluationRow)
+        .where(expired, EvaluationRow.attempts_lost + 1 < max_attempts)
+        .values(status=EvaluationStatus.QUEUED, **lost)
+    )
     return [
         evaluation_id
         for statement in (failed, queued)

@@ -1,6 +1,6 @@
 """What users do with jobs: submit, look, cancel, pause, resume, stop, retry, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -316,10 +316,9 @@ def resume_job(
         IllegalTransitionError: The job is not paused.
         QuotaExceededError: As `submit_job`.
     """
-    _check_queue(session, tenant_id, limits)
-    job = get_job(session, tenant_id, job_id, lock=True)
-    if job.status != JobStatus.PAUSED:
-        raise IllegalTransitionError(f"The job is {job.status}; only a paused job can be resumed.")
+    job = _hold_to_queue(
+        session, tenant_id, job_id, of=(JobStatus.PAUSED,), can="only a paused job can be resumed", limits=limits
+    )
     _change_or_conflict(
         session,
         job,
@@ -330,6 +329,25 @@ def resume_job(
         stop_requested=False,
     )
     return get_job(session, tenant_id, job_id), wake(session, job)
+
+
+def _hold_to_queue(
+    session: Session, tenant_id: str, job_id: str, *, of: Collection[JobStatus], can: str, limits: Limits
+) -> JobRow:
+    """Return a job that is to be queued again, locked.
+
+    That it is there, and may be, is looked at before the quota too: who asks in vain must not be told to wait.
+    """
+    _require_status(get_job(session, tenant_id, job_id), of, can)
+    _check_queue(session, tenant_id, limits)
+    job = get_job(session, tenant_id, job_id, lock=True)
+    _require_status(job, of, can)
+    return job
+
+
+def _require_status(job: JobRow, of: Collection[JobStatus], can: str) -> None:
+    if job.status not in of:
+        raise IllegalTransitionError(f"The job is {job.status}; {can}.")
 
 
 def retry_job(
@@ -345,11 +363,9 @@ def retry_job(
         ConflictError: ``dataset_deleted``: nothing is left to train on.
         QuotaExceededError: As `submit_job`.
     """
-    _check_queue(session, tenant_id, limits)
-    job = get_job(session, tenant_id, job_id, lock=True)
-    before = JobStatus(job.status)
-    if before not in (JobStatus.FAILED, JobStatus.CANCELLED):
-        raise IllegalTransitionError(f"The job is {before}; only a failed or cancelled job can be retried.")
+    broken = (JobStatus.FAILED, JobStatus.CANCELLED)
+    can = "only a failed or cancelled job can be retried"
+    job = _hold_to_queue(session, tenant_id, job_id, of=broken, can=can, limits=limits)
     try:
         get_dataset(session, tenant_id, job.dataset_id, lock="share")
     except NotFoundError as error:
@@ -357,7 +373,7 @@ def retry_job(
     _change_or_conflict(
         session,
         job,
-        before=before,
+        before=JobStatus(job.status),
         after=JobStatus.QUEUED,
         actor=actor,
         reason="retried from its checkpoint" if from_checkpoint else "retried",
@@ -373,7 +389,7 @@ def retry_job(
 
 def _forget_progress(session: Session, job_id: str) -> list[str]:
     session.execute(delete(EpochRow).where(EpochRow.job_id == job_id))
-    session.execute(update(JobRow).where(JobRow.id == job_id).values(progress=None, metrics=None))
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(progress=None, metrics=None, started_at=None))
     return list(
         session.scalars(delete(CheckpointRow).where(CheckpointRow.job_id == job_id).returning(CheckpointRow.key))
     )

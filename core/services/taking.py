@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     true,
     update,
@@ -122,6 +123,7 @@ def _take(chosen: Select[str]) -> Update:
             device=_DEVICE,
             lease_expires_at=bindparam("until", type_=UTCDateTime()),
             last_progress_at=_NOW,
+            progress=null(),  # That of the attempt before: this one may begin anywhere before it.
             started_at=func.coalesce(JobRow.started_at, _NOW),
             updated_at=_NOW,
         )

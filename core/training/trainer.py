@@ -13,6 +13,7 @@ from core.clock import now
 from core.datasets.packs import Pack, digest_of
 from core.domain.jobs import StopReason
 from core.domain.training_config import settle
+from core.domain.training_options import TrainingConfig
 from core.errors import IntegrityError, TrainingError
 from core.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from core.training.contract import EpochResult, Metrics, Observer, TrainingJob, TrainingResult
@@ -353,7 +354,9 @@ class Training:
     def _restore(self, content: Checkpoint) -> None:
         plain, arrays = content.plain, content.arrays
         try:
-            if plain["config"] != self.config.plain() or plain["data"] != self.fingerprint:
+            # An option that a later version has added has the value that there was before.
+            config = TrainingConfig.model_validate(plain["config"]).plain()
+            if config != self.config.plain() or plain["data"] != self.fingerprint:
                 raise IntegrityError("The checkpoint is of another config or other data.")
             best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
             self.engine.load(arrays)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
+from core.db.engine import Sessions, open_engine, open_sessions, read_clock, reading, transaction
 from core.db.migrations import migrate
 from core.db.rows import CheckpointRow, DatasetRow, JobAttemptRow, JobRow, PackRow, WorkerRow
 from core.domain.datasets import (
@@ -492,6 +492,54 @@ def test_pause_resume_and_retry_follow_the_state_machine(sessions: Sessions, ten
     with transaction(sessions) as session:
         job, _, _ = jobs.retry_job(session, tenant, job_id, actor="key_1", from_checkpoint=False)
     assert (job.status, job.finished_at) == (JobStatus.QUEUED, None)
+
+
+def test_a_retry_from_the_start_has_not_begun_yet(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    for from_checkpoint in (True, False):
+        assert _claim(sessions) is not None
+        with transaction(sessions) as session:
+            jobs.cancel_job(session, tenant, job_id, actor="key_1")
+        with transaction(sessions) as session:
+            job, _, _ = jobs.retry_job(session, tenant, job_id, actor="key_1", from_checkpoint=from_checkpoint)
+        assert (job.started_at is not None) == from_checkpoint
+
+
+def test_an_attempt_begins_without_the_progress_of_the_one_before(
+    sessions: Sessions, tenant: str, dataset: str
+) -> None:
+    """It may begin anywhere before it, and a fraction must not fall within an attempt."""
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+    with transaction(sessions) as session:
+        progress.record_progress(session, claim, {"fraction": 0.8})
+        claims.lose_own(session, claim, end=AttemptEnd.TRAINER_KILLED, detail="x")
+    assert _job(sessions, job_id).progress == {"fraction": 0.8}
+    assert _claim(sessions) is not None
+    assert _job(sessions, job_id).progress is None
+
+
+def test_wishes_are_read_by_who_holds_the_job_alone(sessions: Sessions, tenant: str, dataset: str) -> None:
+    job_id = _submit(sessions, tenant, dataset)
+    claim = _claim(sessions)
+    assert claim is not None
+
+    def read(who: claims.Claim) -> claims.Wishes:
+        with reading(sessions) as reader:
+            return claims.read_wishes(reader, who)
+
+    assert read(claim) == claims.Wishes(pause=False, stop=False)
+    with transaction(sessions) as session:
+        jobs.stop_job(session, tenant, job_id)
+    assert read(claim) == claims.Wishes(pause=False, stop=True)
+    for stranger in (replace(claim, attempt=2), replace(claim, worker="w2"), replace(claim, job_id="job_x")):
+        with pytest.raises(LeaseLostError):
+            read(stranger)
+    with transaction(sessions) as session:
+        jobs.cancel_job(session, tenant, job_id, actor="key_1")
+    with pytest.raises(LeaseLostError):
+        read(claim)
 
 
 def test_two_checkpoints_are_kept_and_none_after_success(sessions: Sessions, tenant: str, dataset: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from core.db.engine import Sessions, open_engine, open_sessions, read_clock, transaction
 from core.db.migrations import migrate
@@ -200,6 +201,25 @@ def test_a_member_that_an_ensemble_is_made_of_at_this_moment_is_not_deleted(zoo:
         with ThreadPoolExecutor(2) as threads:
             done = list(threads.map(attempt, (lambda members=pair: zoo.form(*members), delete)))
         assert sorted(done) == [False, True]
+
+
+def test_a_file_that_is_there_counts_whatever_another_worker_met(zoo: Zoo) -> None:
+    """Two make the one file of an ensemble at once, and one of them reads a member that is altered on its way."""
+    members, stored = [zoo.train(), zoo.train()], StoredObject("k", 3, "f" * 64)
+    first, second = zoo.form(*members), zoo.form(*members)
+
+    def make(session: Session, ensemble_id: str) -> None:
+        ensembles.record_model(session, ensemble_id, stored)
+
+    def give_up(session: Session, ensemble_id: str) -> None:
+        ensembles.record_model_error(session, ensemble_id, code="integrity", detail="d")
+
+    for ensemble_id, order in ((first, (make, give_up)), (second, (give_up, make))):
+        for step in order:
+            with transaction(zoo.sessions) as session:
+                step(session, ensemble_id)
+        with transaction(zoo.sessions) as session:
+            assert ensembles.find_model(session, zoo.tenant, ensemble_id) == stored
 
 
 def test_evaluations_are_claimed_once_each_oldest_first(zoo: Zoo) -> None:

@@ -1,8 +1,9 @@
 """Quotas, their use and the audit trail, on SQLite and on PostgreSQL alike."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from core.domain.datasets import DatasetStatus, EntryCounts, ImageSummary, Manif
 from core.domain.identifiers import new_id
 from core.domain.jobs import AttemptEnd, JobStatus
 from core.domain.quotas import NO_LIMITS, UNLIMITED, Limits
-from core.errors import QuotaExceededError
+from core.errors import IllegalTransitionError, NotFoundError, QuotaExceededError
 from core.services import audit, claims, datasets, device_use, jobs, keys, quotas, sweeper
 from core.services.jobs import NewJob
 from core.storage.store import StoredObject
@@ -115,6 +116,17 @@ def test_submitting_beyond_the_quota_is_refused_with_what_it_is(sessions: Sessio
     assert refused.value.retry_after_seconds == 10
     _claim(sessions)
     _submit(sessions, tenant, dataset, limits)
+
+
+@pytest.mark.parametrize("verb", [jobs.resume_job, partial(jobs.retry_job, from_checkpoint=True)])
+def test_who_asks_for_what_cannot_be_is_told_so_and_not_to_wait(
+    sessions: Sessions, tenant: str, dataset: str, verb: Callable[..., object]
+) -> None:
+    limits = Limits(queued_jobs=1)
+    job_id = _submit(sessions, tenant, dataset, limits)
+    for asked, error in ((job_id, IllegalTransitionError), ("job_none", NotFoundError)):
+        with transaction(sessions) as session, pytest.raises(error):
+            verb(session, tenant, asked, actor="key_1", limits=limits)
 
 
 @pytest.mark.parametrize("attempt", range(2))

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 from core.db.engine import transaction
+from core.errors import IntegrityError
 from core.inference import merging
 from core.services import ensembles, results
 from core.storage.keys import artifact
@@ -191,13 +192,34 @@ def test_one_that_no_file_can_be_made_of_keeps_no_other_from_its_file(client, fo
     assert client.get(f"{URL}/{other['id']}/artifacts/model.onnx").status_code == 200
 
 
-def test_a_full_disk_is_no_reason_to_give_a_file_up(client, form, members, merge, monkeypatch):
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()])
+def test_trouble_of_this_machine_is_no_reason_to_give_a_file_up(*, client, form, members, merge, monkeypatch, trouble):
     url = f"{URL}/{form(members)['id']}/artifacts/model.onnx"
-    fail_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    fail_once(monkeypatch, trouble)
     merge()
     assert client.get(url).get_json()["code"] == "ensemble_file_not_ready"
     merge()
     assert client.get(url).status_code == 200
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(2, None), (3, "integrity")])
+def test_a_member_that_is_altered_on_its_way_is_fetched_again(
+    *, client, form, members, merge, monkeypatch, platform, wrong, code
+):
+    fetch, asked = platform.store.fetch, []
+
+    def fetch_wrongly(*arguments, **options):
+        asked.append(arguments)
+        if len(asked) <= wrong:
+            raise IntegrityError("The stored bytes are not the bytes that were recorded.")
+        fetch(*arguments, **options)
+
+    url = f"{URL}/{form(members)['id']}/artifacts/model.onnx"
+    monkeypatch.setattr(platform.store, "fetch", fetch_wrongly)
+    merge()
+    response = client.get(url)
+    assert response.status_code == (409 if code else 200)
+    assert code is None or response.get_json()["code"] == code
 
 
 def fail_once(monkeypatch, error):

@@ -9,6 +9,7 @@ from core.domain.datasets import DatasetStatus
 from core.domain.jobs import JobStatus
 from core.errors import UnavailableError
 from core.services import claims, progress, results, workers
+from core.services.claims import claim_job
 from core.services.progress import record_log, record_progress
 
 JOBS = "/api/v1/jobs"
@@ -213,6 +214,34 @@ def test_an_estimate_comes_from_the_measured_speed_of_such_trainings(client, pla
         "queue_wait_seconds": pytest.approx(8.0 + 15.0),
     }
     assert ask(image_size=64)["seconds_per_epoch"] is None
+
+
+def test_a_training_on_another_kind_of_worker_is_not_waited_for(client, platform, dataset_id, sessions):
+    config = {"architecture": "lenet5", "epochs": 10}
+    for job_eta, worker, device in ((8.0, "host-1", "cpu"), (36_000.0, "host-2", "cuda")):
+        platform.make_job(dataset_id=dataset_id, config=config)
+        with transaction(sessions) as session:
+            claim = claim_job(session, worker=worker, device=device, lease_seconds=60)
+            record_progress(session, claim, {"eta_seconds": job_eta})
+            about = {"host": "host", "role": "train", "device": device, "slots": 1, "busy": [claim.job_id]}
+            workers.report(session, name=worker, **about)
+    body = {"dataset_id": dataset_id, "validate_only": True, "config": {**config, "device": "cpu"}}
+    assert client.post(JOBS, json=body).get_json()["estimate"]["queue_wait_seconds"] == pytest.approx(8.0)
+
+
+def test_what_does_not_run_has_no_speed_and_no_end_in_sight(client, platform, dataset_id, sessions):
+    job_id = platform.make_job(dataset_id=dataset_id)
+    claim = platform.claim()
+    with transaction(sessions) as session:
+        record_progress(session, claim, {"epoch": 3, "fraction": 0.3, "eta_seconds": 8.0, "images_per_second": 900.0})
+
+    def ask():
+        progress = client.get(f"{JOBS}/{job_id}").get_json()["progress"]
+        return progress["fraction"], progress["eta_seconds"], progress["images_per_second"]
+
+    assert ask() == (0.3, 8.0, 900.0)
+    assert client.post(f"{JOBS}/{job_id}/cancel", json={}).status_code == 202
+    assert ask() == (0.3, None, None)
 
 
 def test_a_free_slot_means_no_wait(client, dataset_id, sessions):

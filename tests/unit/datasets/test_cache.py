@@ -86,6 +86,75 @@ def test_what_was_fetched_is_verified(cache, store, tmp_path):
         pass
 
 
+@pytest.mark.parametrize("content", [b"", content_of(1, 99), content_of(2)], ids=["empty", "cut short", "altered"])
+def test_a_pack_that_the_disk_has_spoilt_is_fetched_anew(cache, store, content):
+    for _ in range(2):
+        with cache.use(digest_of(1), store.fetch(1)) as path:
+            assert path.read_bytes() == content_of(1)
+        path.write_bytes(content)
+    assert store.fetched == [1, 1]
+
+
+def test_a_pack_that_was_spoilt_before_this_process_began_is_fetched_anew(cache, store, tmp_path):
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / f"{digest_of(1)}.pack").write_bytes(content_of(2))
+    with cache.use(digest_of(1), store.fetch(1)) as path:
+        assert path.read_bytes() == content_of(1)
+
+
+def test_a_spoilt_pack_is_not_taken_from_those_who_use_it(cache, store):
+    with cache.use(digest_of(1), store.fetch(1)) as path:
+        path.write_bytes(content_of(2))
+        with pytest.raises(IntegrityError, match="others use it"), cache.use(digest_of(1), store.fetch(1)):
+            pass
+        assert path.exists()
+    with cache.use(digest_of(1), store.fetch(1)) as path:
+        assert path.read_bytes() == content_of(1)
+
+
+def test_a_pack_is_read_through_once_in_each_process(cache, store, tmp_path, monkeypatch):
+    with cache.use(digest_of(1), store.fetch(1)):
+        pass
+    other, read = PackCache(tmp_path / "packs", 250), []
+    monkeypatch.setattr("core.datasets.cache.digest_of", lambda path: read.append(path) or digest_of(1))
+    for each in (cache, other, cache, other):
+        with each.use(digest_of(1), store.fetch(1)):
+            pass
+    assert len(read) == 1
+
+
+class GivenUpError(Exception):
+    pass
+
+
+def test_whoever_waits_for_a_fetch_that_never_ends_may_give_up(cache, store):
+    """As where the process that fetches is frozen."""
+    begun, ended, looks = threading.Event(), threading.Event(), []
+
+    def fetch(path):
+        begun.set()
+        ended.wait()
+        store.fetch(1)(path)
+
+    def use():
+        with cache.use(digest_of(1), fetch):
+            pass
+
+    def check():
+        looks.append(1)
+        if len(looks) == 3:
+            raise GivenUpError
+
+    fetching = threading.Thread(target=use)
+    fetching.start()
+    begun.wait()
+    with pytest.raises(GivenUpError), cache.use(digest_of(1), store.fetch(1), check=check):
+        pass
+    ended.set()
+    fetching.join()
+    assert store.fetched == [1]
+
+
 def test_a_failed_fetch_leaves_nothing_and_the_next_one_tries_again(cache, store, tmp_path):
     def fail(path):
         path.write_bytes(b"half")

@@ -1,6 +1,7 @@
 """What becomes of a job, whatever its trainer says or does: a scripted trainer, a real database, a store in memory."""
 
 import errno
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from core.datasets.cache import PackCache
 from core.db.engine import Sessions, open_engine, open_sessions, transaction
 from core.db.rows import DatasetRow, JobRow, PackRow, Row
 from core.domain.datasets import EntryCounts, ImageSummary, Manifest
-from core.errors import IntegrityError, StoreUnavailableError
+from core.errors import DatasetRejectedError, IntegrityError, StoreUnavailableError, UnavailableError
 from core.services import jobs, keys, results, workers
+from core.services.messages import WakeUp
 from core.settings import Settings
 from core.storage.memory import MemoryStore
 from worker import job_writer
@@ -105,10 +107,11 @@ class Bench:
     tenant: str
     dataset: str
 
-    def submit(self, **fields: Any) -> str:
+    def submit(self, *, max_attempts: int = 3, **fields: Any) -> str:
         with transaction(self.sessions) as session:
             wanted = jobs.NewJob(dataset_id=self.dataset, **fields)
-            return jobs.submit_job(session, self.tenant, wanted, actor="k", request_id=None, max_attempts=3)[0].id
+            given = {"actor": "k", "request_id": None, "max_attempts": max_attempts}
+            return jobs.submit_job(session, self.tenant, wanted, **given)[0].id
 
     def run(self, trainer: ScriptedTrainer, slots: Slots | None = None) -> bool:
         return run_next_job(self.host, trainer, slots or Slots(1, lambda _: False))
@@ -353,21 +356,41 @@ def test_a_job_that_is_cancelled_and_deleted_meanwhile_ends_its_attempt_in_silen
     [([_result], "w2", False), ([{"type": "crashed", "detail": "x"}], "w2", True), ([], "w1", False)],
     ids=["it ended well", "it broke", "nobody else is there"],
 )
+@pytest.mark.parametrize("max_attempts", [1, 3], ids=["and failed", "and waits"])
 def test_a_slot_rests_after_what_broke_where_another_worker_lives(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, script: list, peer: str, broke: bool
+    *, bench: Bench, monkeypatch: pytest.MonkeyPatch, script: list, peer: str, broke: bool, max_attempts: int
 ) -> None:
     slots, told = Slots(1, lambda _: False), []
+    monkeypatch.setattr(bench.host.sender, "send", lambda _: None)
     with transaction(bench.sessions) as session:
         workers.report(session, name=peer, host="h", role="train", device="cpu", slots=1, busy=[])
     monkeypatch.setattr(slots, "rest", lambda *, broke: told.append(broke))
-    bench.submit()
+    bench.submit(max_attempts=max_attempts)
     bench.run(ScriptedTrainer(list(script)), slots)
     assert told == [broke]
 
 
-def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:
-    import time
+@pytest.mark.parametrize("queue_is_away", [False, True])
+def test_who_might_do_better_is_woken_for_what_broke(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, queue_is_away: bool
+) -> None:
+    sent: list[WakeUp] = []
 
+    def send(message: WakeUp) -> None:
+        sent.append(message)
+        if queue_is_away:
+            raise UnavailableError("Redis does not answer.")
+
+    with transaction(bench.sessions) as session:
+        workers.report(session, name="w2", host="h", role="train", device="cpu", slots=1, busy=[])
+    monkeypatch.setattr(bench.host.sender, "send", send)
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([], exit_code=3))
+    assert [message.resource_id for message in sent] == [job_id]
+    assert bench.ends(job_id) == ["trainer_crashed"]
+
+
+def test_a_trainer_that_stands_still_is_killed(bench: Bench) -> None:
     def sleep(_: Order) -> None:
         time.sleep(0.05)
 
@@ -429,6 +452,108 @@ def test_a_worker_that_closes_sends_its_job_back_without_holding_it_against_it(b
     assert (trainer.sent, job.status, job.attempts_lost, bench.ends(job_id)) == (["pause"], "queued", 0, ["preempted"])
 
 
+def test_a_worker_that_closes_before_the_training_begins_gives_the_job_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it makes a pack, which may take minutes."""
+    slots = Slots(1, lambda _: False)
+
+    def make(*_: Any, on_progress: Callable[[float], None], **__: Any) -> str:
+        slots.closing.set()
+        on_progress(0.1)
+        raise AssertionError("it goes on though the worker closes")
+
+    monkeypatch.setattr("worker.packs.run_build_pack", make)
+    monkeypatch.setattr("worker.packs.local_archive", lambda *_: Path("archive"))
+    with transaction(bench.sessions) as session:
+        session.execute(delete(PackRow))
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([_result]), slots)
+    job = bench.job(job_id)
+    assert (job.status, job.attempts_lost, bench.ends(job_id)) == ("queued", 0, ["preempted"])
+
+
+@pytest.mark.parametrize(("failures", "end"), [(2, "succeeded"), (100, "preempted")])
+def test_a_worker_that_closes_waits_no_longer_for_a_store_that_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, failures: int, end: str
+) -> None:
+    slots, put_file, left = Slots(1, lambda _: False), bench.store.put_file, [1] * failures
+
+    def fail(key: str, path: Path):
+        slots.closing.set()
+        if left:
+            left.pop()
+            raise StoreUnavailableError("away")
+        return put_file(key, path)
+
+    monkeypatch.setattr(bench.store, "put_file", fail)
+    monkeypatch.setattr(job_writer, "_RETRY_SECONDS", 0.01)
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([EPOCH, _checkpoint, _result]), slots)
+    assert (bench.job(job_id).attempts_lost, bench.ends(job_id)) == (0, [end])
+
+
+def test_a_dataset_that_can_become_no_such_pack_fails_its_job_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> str:
+        raise DatasetRejectedError("It would take more memory than there is.", code="decoding_too_large")
+
+    monkeypatch.setattr("worker.packs.run_build_pack", refuse)
+    monkeypatch.setattr("worker.packs.local_archive", lambda *_: Path("archive"))
+    with transaction(bench.sessions) as session:
+        session.execute(delete(PackRow))
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([_result]))
+    job = bench.job(job_id)
+    assert (job.status, job.error["code"], bench.ends(job_id)) == ("failed", "decoding_too_large", ["failed"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent", "killed"),
+    [(jobs.pause_job, ["pause"], False), (partial(jobs.cancel_job, actor="k"), [], True)],
+    ids=["pause", "cancel"],
+)
+def test_what_the_user_asks_for_does_not_wait_for_a_trainer_that_says_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verb: Callable[..., Any], sent: list[str], killed: bool
+) -> None:
+    """Its steps may take minutes; nor is the heartbeat what hears of it."""
+    monkeypatch.setattr("worker.following._ASK_EVERY_SECONDS", 0.01)
+    settings = bench.host.settings.model_copy(update={"heartbeat_seconds": 100.0})
+    job_id = bench.submit()
+
+    def ask(_: Order) -> None:
+        with transaction(bench.sessions) as session:
+            verb(session, bench.tenant, job_id)
+
+    trainer = ScriptedTrainer([ask, *[lambda _: time.sleep(0.02)] * 5, {"type": "paused"}])
+    run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
+    assert (trainer.sent, trainer.killed) == (sent, killed)
+
+
+def test_a_result_counts_though_its_trainer_does_not_end(bench: Bench) -> None:
+    job_id = bench.submit()
+    settings = bench.host.settings.model_copy(update={"stall_seconds": 0.05})
+    trainer = ScriptedTrainer([EPOCH, _result, *[lambda _: time.sleep(0.05)] * 10])
+    run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
+    assert (trainer.killed, bench.ends(job_id)) == (True, ["succeeded"])
+
+
+def test_a_trainer_that_nothing_can_end_is_left_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system itself holds it, waiting for a device: its pipe stays open."""
+
+    class HeldTrainer(ScriptedTrainer):
+        def kill(self) -> None:
+            """Nothing comes of it."""
+
+    monkeypatch.setattr("worker.following._DYING_SECONDS", 0.1)
+    job_id = bench.submit()
+    settings = bench.host.settings.model_copy(update={"stall_seconds": 0.05})
+    trainer = HeldTrainer([lambda _: time.sleep(0.02)] * 1000)
+    run_next_job(replace(bench.host, settings=settings), trainer, Slots(1, lambda _: False))
+    assert bench.ends(job_id) == ["stalled"]
+
+
 def test_a_store_that_is_away_for_a_moment_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = bench.submit()
     put_file, failures = bench.store.put_file, [1, 2]
@@ -458,8 +583,6 @@ def test_a_trainer_that_the_kernel_ended_for_want_of_memory_is_told_from_one_tha
 def test_a_store_that_takes_long_for_a_checkpoint_is_not_the_trainer_s_silence(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     job_id, put_file = bench.submit(), bench.store.put_file
 
     def slow(key: str, path: Path):

@@ -1,52 +1,44 @@
 import os
-import socket
+import subprocess
+import sys
 
 import pytest
 
 from core.errors import InvalidError
 from core.settings import Settings
 from worker import wiring
-from worker.wiring import _clear_scratch, find_device, find_engines, set_threads
-
-GONE = 2**22 + 1  # No Linux gives out a process id above 2**22.
+from worker.wiring import _claim_scratch, find_device, find_engines, set_threads
 
 
-@pytest.fixture
-def scratch(tmp_path):
-    def make(host, pid, role="train"):
-        folder = tmp_path / "cache/scratch" / f"{host}-{role}-{pid}-a1b2"
-        (folder / "job-x").mkdir(parents=True)
-        return folder
-
-    return make
-
-
-def test_what_a_killed_worker_of_this_host_left_goes(scratch, tmp_path):
-    left = scratch(socket.gethostname(), GONE)
-    _clear_scratch(Settings(data_dir=tmp_path), "train")
-    assert not left.exists()
+def test_what_killed_workers_left_goes_whatever_host_they_were_on(tmp_path):
+    """Containers share the folder, and one that is made anew has another host's name."""
+    scratch = tmp_path / "cache/scratch"
+    (scratch / "another-container-train-1-a1b2/job-x").mkdir(parents=True)
+    (scratch / "another-container-train-1-a1b2.lock").touch()
+    (scratch / "without-a-lock").mkdir()
+    _claim_scratch(Settings(data_dir=tmp_path), "ours")
+    assert [path.name for path in scratch.iterdir()] == ["ours.lock"]
 
 
-def test_in_a_container_started_again_the_left_folder_has_our_own_process_id(scratch, tmp_path):
-    left = scratch(socket.gethostname(), os.getpid())
-    _clear_scratch(Settings(data_dir=tmp_path), "train")
-    assert not left.exists()
-
-
-@pytest.mark.parametrize(
-    ("host", "pid", "role"),
-    [
-        (socket.gethostname(), os.getppid(), "train"),  # lives
-        (socket.gethostname(), GONE, "ingest"),  # another's to clear
-        ("another-container", GONE, "train"),  # its process ids are not ours
-        ("another-container", os.getpid(), "train"),
-    ],
-    ids=["lives", "another-role", "another-container-gone", "another-container-living"],
-)
-def test_what_may_be_in_use_stays(scratch, tmp_path, host, pid, role):
-    used = scratch(host, pid, role)
-    _clear_scratch(Settings(data_dir=tmp_path), "train")
-    assert used.exists()
+def test_what_a_living_worker_has_stays_until_its_process_ends(tmp_path):
+    scratch = tmp_path / "cache/scratch"
+    script = f"""
+from core.settings import Settings
+from worker.wiring import _claim_scratch
+_claim_scratch(Settings(data_dir={str(tmp_path)!r}), "theirs")
+print("claimed", flush=True)
+input()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"claimed\n"
+        (scratch / "theirs/job-x").mkdir(parents=True)
+        _claim_scratch(Settings(data_dir=tmp_path), "ours")
+        assert (scratch / "theirs/job-x").exists()
+        process.kill()
+    _claim_scratch(Settings(data_dir=tmp_path), "next")
+    assert not (scratch / "theirs").exists()
+    assert (scratch / "ours.lock").exists()
 
 
 def test_a_worker_with_torch_has_both_engines():

@@ -163,6 +163,18 @@ def test_a_checkpoint_of_another_config_is_refused(run, make_observer, other):
         run(other, resume_from=paused.checkpoints[-1][0])
 
 
+def test_a_checkpoint_of_before_an_option_was_added_is_gone_on_from(run, make_observer, tmp_path):
+    _, paused, _ = run(observer=make_observer(command_at=3))
+    content = read_checkpoint(paused.checkpoints[-1][0])
+    config = {name: value for name, value in content.plain["config"].items() if name != "early_stopping"}
+    assert len(config) == len(content.plain["config"]) - 1
+    older = write_checkpoint(
+        tmp_path, Checkpoint({**content.plain, "config": config}, content.arrays), epoch=1, batch=3
+    )
+    result, _, _ = run(resume_from=older)
+    assert result.metrics == run()[0].metrics
+
+
 def test_a_checkpoint_of_other_data_is_refused(run, make_observer, make_pack):
     _, paused, _ = run(observer=make_observer(command_at=3))
     with pytest.raises(IntegrityError, match="other data"):
