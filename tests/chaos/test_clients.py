@@ -5,10 +5,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from chaos.platform import Platform
 from chaos.processes import until
+
+from api.arrivals import GATHERED_BYTES
 
 ANSWER_SECONDS = 5.0 + 2.0  # What the contract allows, and what a machine may add on which others train.
 _MOST_FILES = 256
@@ -40,12 +43,19 @@ def _head(platform: Platform, method: str, path: str, *, length: int = 0) -> byt
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99, 1.0], ids=["1 %", "half", "99 %", "all, and no answer read"])
 def test_an_upload_that_the_client_drops_leaves_nothing_half(platform, other_archive, share) -> None:
     content = other_archive.read_bytes()
+    sent = content[: int(share * len(content))]
     with _dial(platform) as link:
-        link.sendall(_head(platform, "POST", "/datasets", length=len(content)))
-        link.sendall(content[: int(share * len(content))])
+        link.sendall(_head(platform, "POST", "/datasets", length=len(content)) + sent)
+        if GATHERED_BYTES <= len(sent) < len(content):
+            until(lambda: _parts(platform), "the part of an upload")
     platform.caller.upload(other_archive)
     platform.judge()
-    until(lambda: not list(platform.folder.rglob("*.part")), "no part of an upload is left")
+    until(lambda: not _parts(platform), "no part of an upload is left")
+
+
+def _parts(platform: Platform) -> list[Path]:
+    """Return what is being written into the store, or was left half written."""
+    return list((platform.folder / "data" / "objects" / ".partial").iterdir())
 
 
 def test_a_download_under_which_the_api_is_killed_is_whole_the_next_time(platform, other_archive) -> None:
