@@ -8,6 +8,7 @@ import pytest
 from chaos.parts import shorten
 from chaos.platform import Platform
 from chaos.processes import until
+from chaos.training import SECOND_EPOCH
 
 from core.storage.wiring import open_store
 
@@ -97,10 +98,11 @@ def test_a_checkpoint_of_another_job_is_passed_over(
 
 def _pause(platform: Platform, dataset_id: str, job: dict[str, Any]) -> str:
     """Return a job that is paused in the middle of an epoch, with two checkpoints."""
-    platform.start_worker()
+    worker = platform.start_worker(hold_at=SECOND_EPOCH)
     job_id = platform.caller.submit(dataset_id, job)
-    until(lambda: _checkpoints(platform, job_id), "a checkpoint")
+    until(lambda: worker.reached, "the second epoch")
     platform.caller.act(job_id, "pause")
+    worker.release()
     platform.caller.wait(job_id, statuses=["paused"])
     assert len(_checkpoints(platform, job_id)) == 2
     return job_id

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from chaos.platform import LEASE_SECONDS, SWEEP_SECONDS, Platform
 from chaos.processes import until
+from chaos.training import SECOND_EPOCH
 
 from core.crash_points import POINTS
 
@@ -91,9 +92,9 @@ def test_an_api_that_dies_while_it_takes_a_job_makes_it_once(
 def test_a_sweeper_that_dies_leaves_its_work_to_the_next(
     platform: Platform, dataset_id: str, job: dict, weights: str, point: str
 ) -> None:
-    worker = platform.start_worker()
+    worker = platform.start_worker(hold_at=SECOND_EPOCH)
     job_id = platform.caller.submit(dataset_id, job)
-    platform.caller.wait(job_id, statuses=["running"])
+    until(lambda: worker.reached, "the second epoch")
     platform.replace_ingest(crash_at=point)
     worker.kill()
     platform.forget_messages()

@@ -3,14 +3,21 @@
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any, get_args
+from datetime import datetime
+from typing import Any
 
 import pytest
 from celery import Celery
 from chaos.platform import LEASE_SECONDS, Platform
 from chaos.processes import Process, until
+from chaos.training import SECOND_EPOCH
 
 from core.domain import tasks
+
+# Before any lease could run out: the last heartbeat was a second ago at most.
+_AT_ONCE_SECONDS = LEASE_SECONDS - 1
+_LONGEST_REST_SECONDS = 5.0
+_GRACE_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +28,18 @@ def platform(open_platform) -> Iterator[Platform]:
 
 
 def _start(platform: Platform, dataset_id: str, job: dict[str, Any]) -> tuple[str, Process]:
-    """Return a job whose first epoch is there, and its worker."""
-    worker = platform.start_worker()
+    """Return a job in its second epoch, and its worker, which goes on when it is released."""
+    worker = platform.start_worker(hold_at=SECOND_EPOCH)
     job_id = platform.caller.submit(dataset_id, job)
-    until(lambda: platform.caller.epochs(job_id), "the first epoch")
+    until(lambda: worker.reached, "the second epoch")
     return job_id, worker
+
+
+def _end(worker: Process) -> None:
+    """Have a worker end as most who run one do, who send SIGKILL when it has not in so many seconds: none is needed."""
+    worker.terminate()
+    worker.release()
+    worker.wait(_GRACE_SECONDS)
 
 
 def _check(platform: Platform, job_id: str, weights: str, ends: list[str]) -> None:
@@ -44,13 +58,15 @@ def test_a_killed_trainer_is_reported_at_once_and_replaced(platform, dataset_id,
     (trainer,) = worker.trainers()
     killed_at = time.time()
     trainer.send_signal(signal.SIGKILL)
+    worker.release()
     _check(platform, job_id, weights, ["trainer_killed", "succeeded"])
     assert _row(platform, "job_attempts", job_id, 1)["exit_code"] == -signal.SIGKILL
+    ended_at = platform.caller.get(f"/jobs/{job_id}/attempts")["items"][0]["ended_at"]
+    assert datetime.fromisoformat(ended_at).timestamp() - killed_at < _AT_ONCE_SECONDS
     again = platform.running_again(job_id, 2)
     assert again is not None
-    # No lease had to run out: that its worker lives and takes the job again shows it.
     assert worker.lives
-    assert again - killed_at < LEASE_SECONDS + 20
+    assert again - killed_at < _AT_ONCE_SECONDS + _LONGEST_REST_SECONDS
 
 
 def test_a_killed_worker_takes_its_trainer_with_it(platform, dataset_id, job, weights) -> None:
@@ -66,8 +82,7 @@ def test_a_worker_that_is_told_to_end_leaves_a_checkpoint_and_costs_no_attempt(
     platform, dataset_id, job, weights
 ) -> None:
     job_id, worker = _start(platform, dataset_id, job)
-    worker.terminate()
-    worker.wait(20)
+    _end(worker)
     assert platform.caller.ends(job_id) == ["preempted"]
     assert platform.history().rows("checkpoints")
     assert _row(platform, "jobs", job_id)["attempts_lost"] == 0
@@ -76,14 +91,19 @@ def test_a_worker_that_is_told_to_end_leaves_a_checkpoint_and_costs_no_attempt(
 
 
 def test_a_stop_outlasts_the_worker_that_was_to_grant_it(platform, dataset_id, job) -> None:
-    """Its checkpoint lies within the epoch that the stop is to end."""
-    job_id, worker = _start(platform, dataset_id, job)
+    """Its checkpoint lies within the epoch that the stop is to end, which is a long one."""
+    worker = platform.start_worker(hold_at="w.epoch_mid:3")
+    job_id = platform.caller.submit(dataset_id, {**job, "batch_size": 4})
+    until(lambda: worker.reached, "the middle of an epoch")
     platform.caller.act(job_id, "stop")
+    worker.release()
     time.sleep(0.5)  # The trainer hears of it with its next report.
     worker.terminate()
-    worker.wait(20)
+    worker.wait(_GRACE_SECONDS)
+    assert platform.caller.ends(job_id) == ["preempted"]
     platform.start_worker()
     ended = platform.caller.wait(job_id)
+    assert platform.caller.ends(job_id) == ["preempted", "succeeded"]
     assert (ended["status"], ended["stop_reason"]) == ("succeeded", "stopped")
     assert ended["progress"]["batch"] == ended["progress"]["batches"]
     assert len(platform.caller.epochs(job_id)) == ended["progress"]["epoch"] < job["epochs"]
@@ -94,12 +114,11 @@ def test_a_worker_that_no_message_told_of_its_job_leaves_a_checkpoint_too(platfo
     """It found the job in SQL, so the task queue that ends it knows of nothing to wait for."""
     platform.freeze(platform.ingest)  # Nobody sends messages again.
     job_id = platform.caller.submit(dataset_id, job)
-    until(lambda: any(platform.queue.llen(name) for name in get_args(tasks.Queue)), "the message is sent")
+    until(lambda: platform.queue.llen(tasks.CPU_QUEUE), "the message is sent")
     platform.forget_messages()
-    worker = platform.start_worker()
-    until(lambda: platform.caller.epochs(job_id), "the first epoch")
-    worker.terminate()
-    worker.wait(20)
+    worker = platform.start_worker(hold_at=SECOND_EPOCH)
+    until(lambda: worker.reached, "the second epoch")
+    _end(worker)
     assert platform.caller.ends(job_id) == ["preempted"]
     platform.ingest.thaw()
     platform.start_worker()
@@ -110,6 +129,7 @@ def test_a_frozen_trainer_is_found_and_replaced(platform, dataset_id, job, weigh
     job_id, worker = _start(platform, dataset_id, job)
     (trainer,) = worker.trainers()
     trainer.suspend()
+    worker.release()
     _check(platform, job_id, weights, ["stalled", "succeeded"])
     assert not trainer.is_running()
 

@@ -7,6 +7,9 @@ from typing import Any
 from chaos.platform import Platform
 from chaos.processes import until
 
+# Of a training of `chaos.squares.JOB`: the crash point that its worker reaches there, well before the end.
+SECOND_EPOCH = "w.epoch_mid:15"
+
 
 @dataclass(frozen=True)
 class Training:
