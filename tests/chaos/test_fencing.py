@@ -1,10 +1,16 @@
 """F7, F8: a worker that comes back from the dead finds its job in other hands, and can change nothing."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from chaos.platform import LEASE_SECONDS, Platform
 from chaos.processes import Process, until
+from sqlalchemy import update
+
+from core.db.engine import open_sessions, transaction
+from core.db.rows import JobRow
+from core.services.sweeper import reap_jobs
 
 
 def _freeze_and_replace(
@@ -71,13 +77,15 @@ def test_a_worker_that_believes_in_its_lease_is_refused_by_the_fence(
     job_id = platform.caller.submit(dataset_id, job)
     until(lambda: platform.caller.epochs(job_id), "the first epoch")
     (holder,) = [worker for worker in workers if worker.trainers()]
-    until(lambda: _take_away(platform, job_id), "the second attempt")
+    _take_away(platform, job_id)
+    until(lambda: platform.caller.job(job_id)["attempt"] == 2, "the second attempt")
     assert platform.caller.wait(job_id)["status"] == "succeeded"
     _check(platform, job_id, weights, holder)
 
 
-def _take_away(platform: Platform, job_id: str) -> bool:
-    """Date the lease back and return whether the job is in its second attempt; a heartbeat may have been faster."""
-    held = "id = :id AND attempt = 1 AND status = 'running'"
-    platform.execute(f"UPDATE jobs SET lease_expires_at = '2020-01-01 00:00:00' WHERE {held}", id=job_id)
-    return platform.caller.job(job_id)["attempt"] == 2
+def _take_away(platform: Platform, job_id: str) -> None:
+    """Have the lease run out and the job be reaped in one transaction, so that no heartbeat comes between."""
+    with transaction(open_sessions(platform._engine)) as session:
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(lease_expires_at=long_ago))
+        assert reap_jobs(session) == [job_id]
