@@ -17,6 +17,10 @@ RACES = (20, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(4 *
 _SHORT = ("w.receive_before_claim", "w.epoch_mid", "w.ckpt_put_before_row", "w.final_put_before_commit")
 WORKER_POINTS = shorten((point for point in POINTS if point.startswith("w.")), short=_SHORT)
 
+# How long after its start a job may be about to end; each race takes the next one nearer to that.
+_FIRST_WAIT_SECONDS = 0.5
+_STEP = 1.25
+
 
 @pytest.fixture(scope="module")
 def platform(open_platform) -> Iterator[Platform]:
@@ -49,17 +53,20 @@ def test_a_cancellation_that_races_the_end_has_one_outcome(
     platform.start_worker()
     seed = random.randrange(2**31)
     print(f"seed {seed}")
-    draw, outcomes = random.Random(seed), set()
+    draw, middle_seconds, outcomes = random.Random(seed), _FIRST_WAIT_SECONDS, set()
     for _ in range(races):
-        outcomes.add(_race(platform, dataset_id, {**job, "epochs": 1, "batch_size": 128}, draw.uniform(0, 0.2)))
-    assert outcomes <= {202, 409}
+        wait_seconds = middle_seconds * draw.uniform(0.8, 1.2)
+        status = _race(platform, dataset_id, {**job, "epochs": 1, "batch_size": 128}, wait_seconds)
+        outcomes.add(status)
+        middle_seconds *= _STEP if status == 202 else 1 / _STEP
+    assert outcomes == {202, 409}, f"nothing raced: the last wait was {wait_seconds:.2f} s"
     platform.judge()
 
 
 def _race(platform: Platform, dataset_id: str, job: dict[str, Any], wait_seconds: float) -> int:
-    """Cancel a job so many seconds after its last epoch and return the answer's status."""
+    """Cancel a job so many seconds after it was seen to run and return the answer's status."""
     job_id = platform.caller.submit(dataset_id, job)
-    until(lambda: platform.caller.epochs(job_id), "the last epoch")
+    until(lambda: platform.caller.job(job_id)["status"] != "queued", "the job runs")
     time.sleep(wait_seconds)
     status = platform.caller.act(job_id, "cancel").status
     assert platform.caller.wait(job_id)["status"] == ("cancelled" if status == 202 else "succeeded")
