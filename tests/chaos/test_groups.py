@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from chaos.platform import Platform
+from chaos.processes import until
 
 WORKERS = 2
 
 
 @dataclass(frozen=True)
 class Storm:
-    """So many jobs of so many epochs, and how often and when the workers are killed."""
+    """So many jobs of so many epochs, how often the workers are killed, and how long all of them train before."""
 
     jobs: int
     epochs: int
@@ -31,9 +32,9 @@ def platform(open_platform) -> Iterator[Platform]:
 @pytest.mark.parametrize(
     "storm",
     [
-        Storm(jobs=4, epochs=4, kills=2, every_seconds=8),
+        Storm(jobs=4, epochs=6, kills=2, every_seconds=4),
         # The plan's own: every 20 s for ten minutes; jobs so long that each kill hits some.
-        pytest.param(Storm(20, 40, 30, 20), marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+        pytest.param(Storm(20, 60, 30, 20), marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
     ids=["short", "long"],
 )
@@ -44,7 +45,10 @@ def test_workers_that_are_all_killed_again_and_again_finish_every_job(
     job_ids = [platform.caller.submit(dataset_id, config) for _ in range(storm.jobs)]
     for _ in range(storm.kills):
         workers = [platform.start_worker() for _ in range(WORKERS)]
+        for worker in workers:
+            until(worker.trainers, "every worker trains")
         time.sleep(storm.every_seconds)
+        until(workers[0].trainers, "a training to be hit")
         for worker in workers:
             worker.kill(below=True)
     for _ in range(WORKERS):
@@ -52,6 +56,8 @@ def test_workers_that_are_all_killed_again_and_again_finish_every_job(
     for job_id in job_ids:
         assert platform.caller.wait(job_id, seconds=600)["status"] == "succeeded"
         assert platform.caller.job(job_id)["attempt"] <= 1 + storm.kills
+    ends = [end for job_id in job_ids for end in platform.caller.ends(job_id)]
+    assert ends.count("worker_lost") >= storm.kills
     # Each took other blows at other places: that all are alike, to the bit, says that none left a mark.
     assert len({platform.caller.weights(job_id) for job_id in job_ids}) == 1
     # A checkpoint is written with each epoch, so a kill costs each worker at most the one that it is in.
