@@ -10,7 +10,11 @@ from sqlalchemy import update
 
 from core.db.engine import open_sessions, transaction
 from core.db.rows import JobRow
+from core.domain import tasks
+from core.services.messages import WakeUp
 from core.services.sweeper import reap_jobs
+from worker.celery_app import create_celery
+from worker.sender import CelerySender
 
 
 def _freeze_and_replace(
@@ -84,8 +88,13 @@ def test_a_worker_that_believes_in_its_lease_is_refused_by_the_fence(
 
 
 def _take_away(platform: Platform, job_id: str) -> None:
-    """Have the lease run out and the job be reaped in one transaction, so that no heartbeat comes between."""
+    """Have the lease run out and the job be reaped in one transaction: no heartbeat comes between.
+
+    Its successor is woken at once: while nobody holds the job, its status alone refuses what is written.
+    """
     with transaction(open_sessions(platform._engine)) as session:
         long_ago = datetime(2020, 1, 1, tzinfo=UTC)
         session.execute(update(JobRow).where(JobRow.id == job_id).values(lease_expires_at=long_ago))
         assert reap_jobs(session) == [job_id]
+    with create_celery(platform.settings) as app:
+        CelerySender(app, platform.queue).send(WakeUp(tasks.TRAIN, tasks.CPU_QUEUE, job_id))
