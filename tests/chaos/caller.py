@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from chaos.history import Answer
+from chaos.history import HUNG, Answer
 from chaos.processes import until
 
 _ENDED = ("succeeded", "failed", "cancelled")
+# Thrice what the contract allows: whoever has said nothing by then hangs.
+_PATIENCE_SECONDS = 15.0
 
 
 class _DroppedError(Exception):
@@ -25,7 +27,10 @@ class Caller:
     def __init__(self, url: str, key: str) -> None:
         self.answers: list[Answer] = []
         self._http = httpx2.Client(
-            base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=15.0, trust_env=False
+            base_url=f"{url}/api/v1",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=_PATIENCE_SECONDS,
+            trust_env=False,
         )
 
     def close(self) -> None:
@@ -35,12 +40,19 @@ class Caller:
     def call(
         self, method: str, path: str, *, key: str | None = None, sent: bytes | None = None, **request: Any
     ) -> Answer:
-        """Ask once and keep the answer; raises `httpx2.TransportError` where there was none."""
+        """Ask once and keep the answer; raises `httpx2.TransportError` where there was none.
+
+        One that did not come in time is kept too, with the status `HUNG`.
+        """
         headers = {"Idempotency-Key": key} if key else {}
         if sent is not None:
             request["content"], headers["Content-Type"] = sent, "application/zip"
         asked_at = time.time()
-        response = self._http.request(method, path, headers=headers, **request)
+        try:
+            response = self._http.request(method, path, headers=headers, **request)
+        except httpx2.TimeoutException:
+            self.answers.append(Answer(method, path, HUNG, asked_at=asked_at, answered_at=time.time(), key=key))
+            raise
         is_json = response.headers.get("content-type", "").split(";")[0].endswith("json")
         answer = Answer(
             method=method,

@@ -4,11 +4,12 @@ A history has three parts: each change of a row, as the database's triggers wrot
 the API, as the client got it (`chaos.caller`); and what lies in the store at the end. `check` is a pure function of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from core.domain.datasets import DatasetStatus
 from core.domain.jobs import ENDED, TRANSITIONS, AttemptEnd, JobStatus
 
 Row = Mapping[str, Any]
@@ -31,6 +32,8 @@ _PRIMARY = {
     "evaluations": ("id",),
 }
 TABLES = tuple(_PRIMARY)
+HUNG = 0
+"""The status of a request that nobody answered for so long that the client gave up."""
 _EVALUATING: dict[str | None, tuple[str, ...]] = {
     None: ("queued",),
     "queued": ("running",),
@@ -162,7 +165,7 @@ def check(history: History) -> list[Violation]:
 
 
 def _v1_one_end(history: History) -> Found:
-    """Each accepted job or evaluation ends exactly once; a creation that is sent again makes one resource."""
+    """Each accepted job or evaluation ends once, each dataset is read; a creation sent again makes one resource."""
     there = history.rows("jobs") | history.rows("evaluations")
     deleted = {one.path.split("/")[2] for one in history.answers if one.method == "DELETE" and one.status == 204}
     for answer in history.answers:
@@ -174,17 +177,25 @@ def _v1_one_end(history: History) -> Found:
         yield from _judge_statuses(job_id, changes, most_ends=1 + history.retries(job_id))
     for evaluation_id, changes in history.evaluations.items():
         yield from _judge_evaluation(evaluation_id, changes)
-    ids: dict[str, set[str]] = {}
-    for answer in history.answers:
-        if answer.key and answer.method == "POST" and answer.status in (200, 201, 202):
-            ids.setdefault(answer.key, set()).add(answer.body["id"])
-    for key, made in ids.items():
-        if len(made) > 1:
-            yield key, f"one idempotency key made {sorted(made)}"
+    for (dataset_id,), row in history.rows("datasets").items():
+        if row.get("status") == DatasetStatus.PROCESSING:
+            yield dataset_id, "was not read to its end"
+    yield from _judge_keys(history.answers)
 
 
 def _accepts_work(answer: Answer) -> bool:
     return (answer.method, answer.status) == ("POST", 202) and answer.path.endswith(("/jobs", "/evaluate"))
+
+
+def _judge_keys(answers: Iterable[Answer]) -> Found:
+    """A creation that is sent again makes one resource; what only asks something of a model makes none with an id."""
+    ids: dict[str, set[str]] = {}
+    for answer in answers:
+        if answer.key and answer.method == "POST" and answer.status in (200, 201, 202) and "id" in answer.body:
+            ids.setdefault(answer.key, set()).add(answer.body["id"])
+    for key, made in ids.items():
+        if len(made) > 1:
+            yield key, f"one idempotency key made {sorted(made)}"
 
 
 def _judge_evaluation(evaluation_id: str, changes: list[Change]) -> Found:
@@ -377,8 +388,10 @@ def _v10_cancelled_stays_cancelled(history: History) -> Found:
 
 
 def _v11_no_silent_failure(history: History) -> Found:
-    """The API never fails without a word: no 500, and a 503 says when to come again."""
+    """The API never fails without a word: it does not hang, answers no 500, and a 503 says when to come again."""
     for answer in history.answers:
+        if answer.status == HUNG:
+            yield answer.path, f"{answer.method} was not answered in {answer.answered_at - answer.asked_at:.0f} s"
         if answer.status >= 500 and answer.status != 503:
             yield answer.path, f"{answer.method} was answered with {answer.status}"
         if answer.status == 503 and not answer.retry_after:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from chaos.history import Answer, Change, History, Stored, check
+from chaos.history import HUNG, Answer, Change, History, Stored, check
 
 SHA = "a" * 64
 PREDICTED = Answer("POST", "/jobs/j/predict", 200, {})
@@ -140,6 +140,14 @@ def test_a_job_that_ends_twice_is_found() -> None:
     assert story.broken() == set()
 
 
+def test_a_dataset_that_is_never_read_to_its_end_is_found() -> None:
+    story = whole()
+    story.update("datasets", "ds", status="processing")
+    assert story.broken() == {"V1"}
+    story.update("datasets", "ds", status="ready")
+    assert story.broken() == set()
+
+
 def test_a_transition_that_does_not_exist_is_found() -> None:
     story = whole()
     story.update("jobs", "j", status="queued")
@@ -152,6 +160,12 @@ def test_two_resources_of_one_idempotency_key_are_found() -> None:
     story.answers.append(Answer("POST", "/datasets", 202, {"id": "one"}, key="same"))
     story.answers.append(Answer("POST", "/datasets", 202, {"id": "two"}, key="same"))
     assert story.broken() == {"V1"}
+
+
+def test_predictions_of_one_key_make_no_resource() -> None:
+    story = whole()
+    story.answers += [replace(PREDICTED, key="p")] * 2
+    assert story.broken() == set()
 
 
 def test_an_epoch_of_an_older_attempt_is_found() -> None:
@@ -394,6 +408,12 @@ def test_a_cancellation_that_was_answered_with_another_status_is_found() -> None
 def test_a_server_error_is_found(status: int) -> None:
     story = whole()
     story.answers.append(Answer("GET", "/jobs", status))
+    assert story.broken() == {"V11"}
+
+
+def test_a_request_that_nobody_answered_is_found() -> None:
+    story = whole()
+    story.answers.append(Answer("GET", "/jobs", HUNG, asked_at=1.0, answered_at=16.0))
     assert story.broken() == {"V11"}
 
 
