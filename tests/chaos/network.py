@@ -16,8 +16,9 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,12 @@ _PROGRAMS = ("ip", "nsenter", "unshare", "setpriv", "hostname")
 # The tests' end of their cable; 198.18.0.0/15 is set aside for tests of networks.
 _OWN = 254
 _SWITCH = "switch"
+# Connections that are asked for or waited for, in the kernel's numbers of states.
+_NOT_MADE = ("02", "0A")
+_ORPHAN_RETRIES = "/proc/sys/net/ipv4/tcp_orphan_retries"
+
+_End = tuple[str, int]
+"""An address and a port."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,12 @@ class Host:
                 return True
         except OSError:
             return False
+
+    def connections(self) -> set[tuple[_End, _End]]:
+        """Return the own and the other end of each TCP connection that its kernel knows of."""
+        lines = Path(f"/proc/{self.holder.pid}/net/tcp").read_text().splitlines()[1:]
+        fields = (line.split() for line in lines)
+        return {(_parse_end(own), _parse_end(other)) for _, own, other, state, *_ in fields if state not in _NOT_MADE}
 
     @property
     def identity(self) -> int:
@@ -116,6 +129,22 @@ class Network:
         self._run(self.hosts[name], "link set cable up")
         self._run(self._switch, f"link set {_port(self.hosts[name])} master {_SWITCH}")
 
+    @contextmanager
+    def forgetting(self, name: str) -> Iterator[None]:
+        """Have a host's kernel forget what a dead program leaves unsaid after a second, not after two minutes.
+
+        Whoever cannot be reached that long never learns that his connection is over.
+        """
+        self._set_orphan_retries(self.hosts[name], 1)
+        try:
+            yield
+        finally:
+            self._set_orphan_retries(self.hosts[name], 0)
+
+    @staticmethod
+    def _set_orphan_retries(host: Host, count: int) -> None:
+        subprocess.run([*host.inside, "sh", "-c", f"echo {count} >{_ORPHAN_RETRIES}"], check=True)
+
     def _hold(self, stack: ExitStack, name: str, number: int) -> Host:
         holder = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--uts", "sh", "-c", _HOLD, name],
@@ -159,6 +188,12 @@ class Network:
         command = [*(host.inside if host else ()), "ip", *words.split()]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+
+
+def _parse_end(end: str) -> _End:
+    """Parse an end as the kernel writes it: ``0100007F:1F90`` is port 8080 of 127.0.0.1."""
+    address, port = end.split(":")
+    return socket.inet_ntoa(int(address, 16).to_bytes(4, sys.byteorder)), int(port, 16)
 
 
 def _port(host: Host) -> str:

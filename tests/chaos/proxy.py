@@ -37,7 +37,8 @@ class Ills:
         latency_seconds: How long each piece is held up, in each direction.
         bytes_per_second: How many bytes pass in each direction of each link.
         down: New links are refused, and open ones are reset.
-        hole: Nothing passes and nobody is told: neither bytes nor an end. New links are taken, into the hole.
+        hole: Nothing passes and nobody is told: neither bytes nor an end. New links are taken, into the hole. A link
+            whose server ends meanwhile is half-open from then on: its client hears nothing, and RST once it speaks.
         slow_close_seconds: How long the other side waits to hear that one side has closed.
         timeout_seconds: A link is closed once it has been open for so long.
         slice_bytes: Pieces of this size at most are sent on, each by itself.
@@ -68,8 +69,10 @@ class _Link:
     def __init__(self, proxy: "Proxy", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._reader, self._writer = reader, writer
+        self._answers: asyncio.StreamReader | None = None
         self._server: asyncio.StreamWriter | None = None
         self._from_server = 0
+        self._is_forgotten = False
 
     async def run(self) -> None:
         """Serve the link to its end."""
@@ -102,27 +105,42 @@ class _Link:
             self._writer.write(ills.answer)
             await self._writer.drain()
             return
-        reader, self._server = await self._proxy.connect()
+        self._answers, self._server = await self._proxy.connect()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pass(self._reader, self._server, back=False))
-            tasks.create_task(self._pass(reader, self._writer, back=True))
+            tasks.create_task(self._pass(self._answers, self._writer, back=True))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool) -> None:
-        while piece := await reader.read(_PIECE_BYTES):
+        while piece := await self._read(reader):
             size = self._proxy.ills.slice_bytes or len(piece)
             for start in range(0, len(piece), size):
                 if not await self._send(piece[start : start + size], writer, back=back):
                     return
         await self._leave_hole()
+        if back and self._is_forgotten:
+            return
         await asyncio.sleep(self._proxy.ills.slow_close_seconds)
         with contextlib.suppress(OSError):
             writer.write_eof()
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        """Return the next piece; nothing at the end, nor where the other side ended with RST that the hole swallows."""
+        try:
+            return await reader.read(_PIECE_BYTES)
+        except OSError:
+            if reader is self._answers and self._proxy.ills.hole:
+                return b""
+            raise
 
     async def _send(self, piece: bytes, writer: asyncio.StreamWriter, *, back: bool) -> bool:
         """Send a piece on as the link's ills have it; return whether more may follow."""
         ills = self._proxy.ills
         await asyncio.sleep(ills.latency_seconds + len(piece) / (ills.bytes_per_second or float("inf")))
         await self._leave_hole()
+        if self._is_forgotten:
+            if back:
+                return False
+            raise _CutError
         if back and ills.limit_bytes is not None:
             piece = piece[: max(0, ills.limit_bytes - self._from_server)]
         if back:
@@ -135,8 +153,12 @@ class _Link:
         return True
 
     async def _leave_hole(self) -> None:
-        while self._proxy.ills.hole:  # noqa: ASYNC110 - it is the test's thread that changes it
+        while self._proxy.ills.hole:
+            self._is_forgotten |= self._has_ended()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _has_ended(self) -> bool:
+        return self._answers is not None and (self._answers.at_eof() or self._answers.exception() is not None)
 
 
 class Proxy:
@@ -170,7 +192,7 @@ class Proxy:
         self._do(self._apply())
 
     def heal(self) -> None:
-        """Have the link suffer from nothing. What has fallen into the hole before arrives now, as on a real link."""
+        """Have the link suffer from nothing. What fell into the hole arrives now, where its sender still lives."""
         self.ail()
 
     def reset(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -126,6 +127,30 @@ def test_a_hole_swallows_everything_and_gives_it_back_when_it_heals(proxy, dial)
     proxy.heal()
     assert _read(old, 5) == b"lost?"
     assert _read(new, 5) == b"lost?"
+
+
+@pytest.mark.parametrize("answers", [b"", b"lost"], ids=["idle", "with an answer on its way"])
+@pytest.mark.parametrize("with_reset", [False, True], ids=["closed", "reset"])
+def test_a_server_that_ends_in_a_hole_leaves_a_link_that_is_half_open(answers, with_reset):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Proxy(listener.getsockname()) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as link,
+    ):
+        server, _ = listener.accept()
+        link.sendall(b"hello")
+        assert _read(server, 5) == b"hello"
+        proxy.ail(hole=True)
+        server.sendall(answers)
+        if with_reset:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        assert _is_silent(link)
+        proxy.heal()
+        assert _is_silent(link)
+        link.sendall(b"anybody?")
+        with pytest.raises(ConnectionResetError):
+            link.recv(1)
 
 
 def test_a_reset_ends_what_is_open_and_lets_the_next_in(proxy, dial):

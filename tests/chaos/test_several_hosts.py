@@ -26,6 +26,7 @@ _KEYS = {"STORE_ACCESS_KEY": "chaos", "STORE_SECRET_KEY": "only-for-tests"}
 _LOOK_SECONDS = 0.05
 _HELD = "no longer holds the job and has stopped"
 _REFUSED = "Attempt 1 of {} holds it no longer."
+_STALE = "dropping stale connection"  # kombu's words
 _RECOVERY_SECONDS = 60.0
 # The lease, a sweep and a claim; a session that stands still is ended with the lease, and otherwise after 15 s.
 _UNLOCKED_SECONDS = LEASE_SECONDS + 8
@@ -254,17 +255,34 @@ def test_a_worker_hears_of_work_though_redis_has_forgotten_its_connection(
     network: Network, open_on_hosts: OpenOnHosts, archive: Path, job: dict[str, Any]
 ) -> None:
     """It is idle and asks for nothing, so that nobody tells it; nor does it look for work without a message."""
-    with open_on_hosts(POLL_SECONDS=600) as platform:
+    with open_on_hosts(POLL_SECONDS=600) as platform, network.forgetting("services"):
         dataset_id = platform.caller.upload(archive)
         worker = platform.start_worker(inside=network.hosts["first"].inside, wait=True)
+        until(lambda: _listens(platform, network.hosts["first"]), "the worker listens")
         network.cut("first", silently=True)
         platform.redis.kill()
-        platform.start_redis()
+        until(lambda: _is_half_open(network, platform), "the connection is known to the worker alone")
+        platform.redis = platform.start_redis()
         network.heal("first")
         job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
         assert platform.caller.wait(job_id, seconds=_RECOVERY_SECONDS)["status"] == "succeeded"
+        assert _STALE in worker.log.read_text()
         assert worker.lives
         platform.judge()
+
+
+def _listens(platform: Platform, host: Host) -> bool:
+    """Return whether a worker on a host waits for messages."""
+    clients = platform.queue.client_list()
+    return any(client["cmd"] == "brpop" and client["addr"].startswith(f"{host.address}:") for client in clients)
+
+
+def _is_half_open(network: Network, platform: Platform) -> bool:
+    """Return whether the first host holds connections to Redis of which the host of services knows nothing."""
+    services = network.hosts["services"]
+    redis = (services.address, platform.queue.connection_pool.connection_kwargs["port"])
+    held = {(other, own) for own, other in network.hosts["first"].connections() if other == redis}
+    return bool(held) and not held & services.connections()
 
 
 @pytest.mark.long
