@@ -25,6 +25,7 @@ _LOOK_SECONDS = 0.25
 _LINGER_SECONDS = 2.0
 _PARKED_SECONDS = 30.0
 _STOPPING_SECONDS = 2.0
+_CROWDED_SECONDS = 1.0
 _NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 
 
@@ -35,11 +36,13 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         received: What came of the next request, to be given to its parser.
         has_place: Whether it holds one of the places for long bodies.
         deadline: When it is given up, where it is parked or lingers.
+        awaited_since: When its next request began to be waited for.
     """
 
     received: bytes = b""
     has_place = False
     deadline = 0.0
+    awaited_since = 0.0
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -117,7 +120,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 arrival.deadline = min(arrival.deadline, now + _STOPPING_SECONDS)
         slow = [one for one, arrival in self._arriving.items() if arrival.deadline <= now]
         if self._arriving and self.nr_conns >= self.worker_connections:
-            slow.append(next(iter(self._arriving)))  # Whoever has waited longest makes room for who waits at the door.
+            slow += self._find_idle(now) or [next(iter(self._arriving))]
         for connection in dict.fromkeys(slow):
             arrival = self._stop_gathering(connection)
             if arrival.received:
@@ -125,9 +128,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             else:
                 self._drop(connection)
 
+    def _find_idle(self, now: float) -> list[Connection]:
+        """Return who has sent nothing for a moment, and makes room for all who wait at the door."""
+        since = now - _CROWDED_SECONDS
+        return [one for one, arrival in self._arriving.items() if not arrival.received and one.awaited_since <= since]
+
     def _await_request(self, connection: Connection, *, seconds: float, received: bytes = b"") -> None:
         now = time.monotonic()
         arrival = Arrival(self.patience, deadline=now + seconds, most_body_bytes=self.most_body_bytes)
+        connection.awaited_since = now
         connection.sock.setblocking(False)
         self._arriving[connection] = arrival
         self._watch(connection, self._gather)
