@@ -15,6 +15,9 @@ from chaos.servers import Postgres, Store, running_postgres, running_store
 
 from core.settings import ENVIRONMENT_PREFIX
 
+# So slow a training outlasts its lease by far: from its second epoch on it takes ten seconds.
+_SLOW_STEP = "CHAOS_STEP_SECONDS=0.3"
+_STALE = "dropping stale connection"  # kombu's words
 _CUTS: dict[str, dict[str, Any]] = {"in silence": {"hole": True}, "reset": {"down": True}}
 
 
@@ -66,10 +69,10 @@ def ways(platform: Platform, postgres: Postgres, store: Store) -> Iterator[Ways]
 
 @pytest.mark.parametrize("cut", ["in silence", pytest.param("reset", marks=pytest.mark.long)])
 def test_a_worker_without_the_database_stops_and_changes_nothing(platform, training, ways, cut) -> None:
-    worker = platform.start_worker(inside=ways.inside)
+    worker = platform.start_worker(inside=[*ways.inside, _SLOW_STEP])
     job_id = training.begin()
     ways.links["database"].ail(**_CUTS[cut])
-    until(lambda: not worker.trainers(), "the trainer is stopped by the worker's own clock", 40)
+    until(lambda: not worker.trainers(), "the trainer is stopped by the worker's own clock", LEASE_SECONDS + 3)
     platform.start_worker()
     training.check(job_id, ends=["worker_lost", "succeeded"])
     ways.links["database"].heal()
@@ -80,7 +83,7 @@ def test_a_worker_without_the_database_stops_and_changes_nothing(platform, train
 @pytest.mark.parametrize("link", list(product(["redis", "store"], _CUTS)), ids=lambda link: "-".join(map(str, link)))
 def test_a_worker_without_the_queue_or_the_store_keeps_its_job(platform, training, ways, link) -> None:
     name, cut = link
-    platform.start_worker(inside=ways.inside)
+    platform.start_worker(inside=[*ways.inside, _SLOW_STEP])
     job_id = training.begin()
     ways.links[name].ail(**_CUTS[cut])
     time.sleep(LEASE_SECONDS + 1)
@@ -88,12 +91,13 @@ def test_a_worker_without_the_queue_or_the_store_keeps_its_job(platform, trainin
     training.check(job_id, ends=["succeeded"])
 
 
-@pytest.mark.parametrize("name", ["redis", pytest.param("database", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", [pytest.param("redis", marks=pytest.mark.long), "database"])
 def test_a_link_whose_other_end_was_started_anew_in_the_dark_is_made_anew(
     platform, postgres, training, ways, name
 ) -> None:
     """The worker finds no work but by messages: that it trains shows that both links are whole again."""
     worker = platform.start_worker(inside=ways.inside, wait=True)
+    until(lambda: _listeners(platform) == 2, "the worker listens, as that of ingest does")
     ways.links[name].ail(hole=True)
     if name == "redis":
         platform.redis.kill()
@@ -104,4 +108,10 @@ def test_a_link_whose_other_end_was_started_anew_in_the_dark_is_made_anew(
     time.sleep(1)
     ways.links[name].heal()
     training.check(training.submit(), ends=["succeeded"])
+    assert name == "database" or _STALE in worker.log.read_text()
     assert worker.lives
+
+
+def _listeners(platform: Platform) -> int:
+    """Return how many workers wait for messages."""
+    return sum(client["cmd"] == "brpop" for client in platform.queue.client_list())
