@@ -3,16 +3,45 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import psycopg
 import pytest
 from chaos.platform import LEASE_SECONDS, Platform
 from chaos.processes import until
+from chaos.proxy import Proxy
 from chaos.servers import Postgres, running_postgres
 from chaos.training import Training
 
+from core.settings import ENVIRONMENT_PREFIX
+
 ANSWER_SECONDS = 5.0 + 2.0  # What the contract allows, and what a machine may add on which others train.
+_ON_ITS_WAY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Unsure:
+    """A commit whose answer a worker does not get.
+
+    It is held at ``point`` before; ``kept`` is where the write is found then, and ``said`` what it says of the failure.
+    """
+
+    point: str
+    kept: str
+    said: str
+    ends: Sequence[str] = ("succeeded",)
+
+
+UNSURE = {
+    "claim": Unsure(
+        *("w.receive_before_claim", "job_attempts WHERE attempt = 1", "waiting for what is away"),
+        ends=("worker_lost", "succeeded"),
+    ),
+    "epoch": Unsure("w.epoch_before_progress:2", "epochs WHERE epoch = 2", "trying again"),
+    "checkpoint": Unsure("w.ckpt_put_before_row:2", "checkpoints WHERE epoch = 3", "trying again"),
+    "end": Unsure("w.final_put_before_commit", "artifacts WHERE attempt = 1", "trying again"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +131,35 @@ def test_a_database_that_is_killed_at_a_point_of_a_job_costs_no_result(platform,
     time.sleep(0.5)
     postgres.start()
     training.check(job_id)
+
+
+@pytest.mark.parametrize("point", [pytest.param("claim", marks=pytest.mark.long), "epoch", "checkpoint", "end"])
+def test_a_commit_whose_answer_is_lost_counts_once(platform, postgres, training, point) -> None:
+    """The worker cannot know whether it was kept, and tries again: what it does then must come to the same."""
+    unsure = UNSURE[point]
+    with Proxy(postgres.socket) as proxy:
+        settings = {"DATABASE_URL": postgres.url("chaos", port=proxy.port), "POLL_SECONDS": "3600"}
+        inside = ["env", *(f"{ENVIRONMENT_PREFIX}{name}={value}" for name, value in settings.items())]
+        worker = platform.start_worker(hold_at=unsure.point, inside=inside)
+        job_id = training.submit()
+        until(lambda: worker.reached, f"{unsure.point} is reached")
+        assert unsure.said not in worker.log.read_text()
+        proxy.ail(alter=_lose_commits)
+        worker.release()
+        is_kept = f"SELECT 1 FROM {unsure.kept} AND job_id = '{job_id}'"
+        until(lambda: postgres.query(is_kept, database="chaos"), "the commit")
+        time.sleep(_ON_ITS_WAY_SECONDS)
+        proxy.heal()
+        assert unsure.said in worker.log.read_text()
+        training.check(job_id, ends=unsure.ends)
+        assert worker.lives
+
+
+def _lose_commits(piece: bytes) -> bytes:
+    """Break the link that says that a transaction is committed, instead of its saying so."""
+    if b"COMMIT\0" in piece:
+        raise ConnectionResetError
+    return piece
 
 
 def test_sessions_that_are_ended_every_second_cost_no_result(platform, postgres, training) -> None:
