@@ -1,14 +1,14 @@
 """F40: a worker that gets its share of time in bits: frozen again and again, or with a twentieth of a core."""
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from chaos.control_groups import control_group, freezer, frozen
 from chaos.platform import Platform
 from chaos.processes import Process, until
 
@@ -16,8 +16,8 @@ LEASE_SECONDS = 12.0
 # Half of the time, for less than the lease without the time between two heartbeats.
 FROZEN_SECONDS = 4.0
 FREEZES = 2
-_CPU = Path("/sys/fs/cgroup/cpu")
-_FREEZER = Path("/sys/fs/cgroup/freezer")
+# A twentieth of each tenth of a second.
+_CPU_QUOTA = {"first": {"cpu.cfs_quota_us": "5000"}, "second": {"cpu.max": "5000 100000"}}
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +25,6 @@ def platform(open_platform) -> Iterator[Platform]:
     """Return a platform on SQLite whose leases are long enough for a worker that is stopped for seconds."""
     with open_platform("sqlite", settings={"LEASE_SECONDS": LEASE_SECONDS, "STALL_SECONDS": 30}) as running:
         yield running
-
-
-@contextmanager
-def _group(controller: Path, file: str, value: str) -> Iterator[Path | None]:
-    """Yield a control group whose ``file`` says ``value``; ``None`` where none can be made here."""
-    folder = controller / f"chaos-{os.getpid()}"
-    try:
-        folder.mkdir()
-        (folder / file).write_text(value)
-    except OSError:
-        folder.is_dir() and folder.rmdir()
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        until(lambda: not (folder / "cgroup.procs").read_text(), "the control group is empty")
-        folder.rmdir()
 
 
 def _join(folder: Path, worker: Process) -> None:
@@ -53,7 +35,7 @@ def _join(folder: Path, worker: Process) -> None:
 def test_a_worker_that_is_frozen_for_less_than_its_lease_loses_nothing(
     platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
 ) -> None:
-    with _group(_FREEZER, "freezer.state", "THAWED") as group, ExitStack() as stack:
+    with freezer() as group, ExitStack() as stack:
         stack.callback(platform.stop_workers)  # before the group can go
         worker = platform.start_worker()
         job_id = platform.caller.submit(dataset_id, {**job, "epochs": 8})
@@ -75,17 +57,15 @@ def _freeze_for_a_while(platform: Platform, worker: Process, group: Path | None)
         time.sleep(FROZEN_SECONDS)
         worker.thaw(below=True)
         return
-    (group / "freezer.state").write_text("FROZEN")
-    time.sleep(FROZEN_SECONDS)
-    (group / "freezer.state").write_text("THAWED")
+    with frozen(group):
+        time.sleep(FROZEN_SECONDS)
 
 
 def test_a_worker_with_a_twentieth_of_a_core_keeps_its_lease(
-    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str
+    platform: Platform, dataset_id: str, job: dict[str, Any], weights: str, require
 ) -> None:
-    with _group(_CPU, "cpu.cfs_quota_us", "5000") as group, ExitStack() as stack:
-        if group is None:
-            pytest.skip("no control group with a share of the processor can be made here")
+    with control_group("cpu", **_CPU_QUOTA) as group, ExitStack() as stack:
+        require(group is not None, "no control group with a share of the processor can be made here")
         stack.callback(platform.stop_workers)
         worker = platform.start_worker()
         job_id = platform.caller.submit(dataset_id, job)
