@@ -28,7 +28,7 @@ def platform(open_platform) -> Iterator[Platform]:
 
 
 def _start(platform: Platform, dataset_id: str, job: dict[str, Any]) -> tuple[str, Process]:
-    """Return a job in its second epoch, and its worker, which goes on when it is released."""
+    """Return a job of which two epochs are trained, and its worker, which goes on when it is released."""
     worker = platform.start_worker(hold_at=SECOND_EPOCH)
     job_id = platform.caller.submit(dataset_id, job)
     until(lambda: worker.reached, "the second epoch")

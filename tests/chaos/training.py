@@ -7,8 +7,8 @@ from typing import Any
 from chaos.platform import Platform
 from chaos.processes import until
 
-# Of a training of `chaos.squares.JOB`: the crash point that its worker reaches there, well before the end.
-SECOND_EPOCH = "w.epoch_mid:15"
+# The crash point at which a worker has heard of the second epoch's end; its trainer goes on, with half of it to do.
+SECOND_EPOCH = "w.epoch_before_progress:2"
 
 
 @dataclass(frozen=True)
