@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,9 +94,19 @@ class JobRun:
         try:
             self._run(trainers)
         except LeaseLostError as error:
-            self.writer.log(f"this attempt no longer holds the job and has stopped: {error.detail}", level="warning")
+            self._tell_loss(error)
         except PreemptedError as error:
             _log.warning("the job is left to the sweeper", detail=error.detail)
+
+    def _tell_loss(self, error: LeaseLostError) -> None:
+        """Say that nothing more is done, unless it is all done: the answer of the last commit may have been lost."""
+        succeeded = False
+        with suppress(UnavailableError), transaction(self.host.sessions, read_only=True) as session:
+            succeeded = claims.has_succeeded(session, self.claim)
+        if succeeded:
+            self.writer.log("succeeded")
+        else:
+            self.writer.log(f"this attempt no longer holds the job and has stopped: {error.detail}", level="warning")
 
     def _run(self, trainers: TrainerSource) -> None:
         try:

@@ -211,6 +211,16 @@ def end_attempt(
     row.detail = "; ".join(part for part in (row.detail, detail) if part) or None
 
 
+def has_succeeded(session: Session, claim: Claim) -> bool:
+    """Return whether the job has ended with what this very attempt made."""
+    job = session.get(JobRow, claim.job_id)
+    return job is not None and (job.status, job.attempt, job.worker) == (
+        JobStatus.SUCCEEDED,
+        claim.attempt,
+        claim.worker,
+    )
+
+
 def leave(session: Session, claim: Claim, *, after: JobStatus, reason: str, **values: Any) -> None:
     """Move the job out of ``running``, with other columns in the same statement.
 

@@ -539,6 +539,24 @@ def test_a_result_counts_though_its_trainer_does_not_end(bench: Bench) -> None:
     assert (trainer.killed, bench.ends(job_id)) == (True, ["succeeded"])
 
 
+def test_a_success_whose_commit_s_answer_is_lost_is_told_as_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeed = results.succeed
+
+    def lose_the_answer(*arguments: Any, **named: Any) -> None:
+        with transaction(bench.sessions) as other:
+            succeed(other, *arguments[1:], **named)
+        raise UnavailableError("The database does not answer.")
+
+    monkeypatch.setattr("worker.jobs.results.succeed", lose_the_answer)
+    monkeypatch.setattr(job_writer, "_RETRY_SECONDS", 0.01)
+    job_id = bench.submit()
+    bench.run(ScriptedTrainer([EPOCH, _result]))
+    assert bench.ends(job_id) == ["succeeded"]
+    with transaction(bench.sessions, read_only=True) as session:
+        lines = [line.message for line in jobs.list_logs(session, job_id, limit=100, after=0)]
+    assert lines[-1] == "succeeded"
+
+
 def test_a_trainer_that_nothing_can_end_is_left_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system itself holds it, waiting for a device: its pipe stays open."""
 
