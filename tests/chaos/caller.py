@@ -12,6 +12,8 @@ import httpx2
 from chaos.history import HUNG, Answer
 from chaos.processes import until
 
+ANSWER_SECONDS = 5.0 + 2.0
+"""What the contract allows for an answer, and what a machine may add on which others train."""
 _ENDED = ("succeeded", "failed", "cancelled")
 # Thrice what the contract allows: whoever has said nothing by then hangs.
 _PATIENCE_SECONDS = 15.0

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chaos.caller import ANSWER_SECONDS
 from chaos.platform import Platform
 from chaos.processes import until
 
 from api.arrivals import GATHERED_BYTES
 
-ANSWER_SECONDS = 5.0 + 2.0  # What the contract allows, and what a machine may add on which others train.
 _MOST_FILES = 256
 # More than the kernel keeps of an answer that nobody takes.
 _LARGE_BYTES = 16 * 2**20

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chaos.caller import ANSWER_SECONDS
 from chaos.platform import LEASE_SECONDS, Platform
 from chaos.processes import until
 from chaos.proxy import Proxy
 from chaos.servers import Store, running_store
 
-ANSWER_SECONDS = 5.0 + 2.0  # What the contract allows, and what a machine may add on which others train.
 _REFUSAL = b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LARGE_BYTES = 2048
 
