@@ -64,9 +64,18 @@ class Host:
 
     def connections(self) -> set[tuple[_End, _End]]:
         """Return the own and the other end of each TCP connection that its kernel knows of."""
-        lines = Path(f"/proc/{self.holder.pid}/net/tcp").read_text().splitlines()[1:]
-        fields = (line.split() for line in lines)
-        return {(_parse_end(own), _parse_end(other)) for _, own, other, state, *_ in fields if state not in _NOT_MADE}
+        return {(own, other) for own, other, _ in self._connections()}
+
+    def awaits_answer(self, other: _End) -> bool:
+        """Return whether its kernel has bytes for another end that this has not said to have got."""
+        return any(count for _, end, count in self._connections() if end == other)
+
+    def _connections(self) -> Iterator[tuple[_End, _End, int]]:
+        """Yield each TCP connection's own and other end, and how many bytes are under way to the latter."""
+        for line in Path(f"/proc/{self.holder.pid}/net/tcp").read_text().splitlines()[1:]:
+            _, own, other, state, queues, *_ = line.split()
+            if state not in _NOT_MADE:
+                yield _parse_end(own), _parse_end(other), int(queues.partition(":")[0], 16)
 
     @property
     def identity(self) -> int:

@@ -258,12 +258,7 @@ def test_a_worker_hears_of_work_though_redis_has_forgotten_its_connection(
     with open_on_hosts(POLL_SECONDS=600) as platform, network.forgetting("services"):
         dataset_id = platform.caller.upload(archive)
         worker = platform.start_worker(inside=network.hosts["first"].inside, wait=True)
-        until(lambda: _listens(platform, network.hosts["first"]), "the worker listens")
-        network.cut("first", silently=True)
-        platform.redis.kill()
-        until(lambda: _is_half_open(network, platform), "the connection is known to the worker alone")
-        platform.redis = platform.start_redis()
-        network.heal("first")
+        until(lambda: _is_forgotten(network, platform), "the connection is known to the worker alone")
         job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
         assert platform.caller.wait(job_id, seconds=_RECOVERY_SECONDS)["status"] == "succeeded"
         assert _STALE in worker.log.read_text()
@@ -277,12 +272,31 @@ def _listens(platform: Platform, host: Host) -> bool:
     return any(client["cmd"] == "brpop" and client["addr"].startswith(f"{host.address}:") for client in clients)
 
 
+def _is_forgotten(network: Network, platform: Platform) -> bool:
+    """Start Redis anew while the first host's worker cannot hear of it, and return whether it really heard nothing.
+
+    It heard of it where it was asking just then: its kernel asks again until the new Redis refuses.
+    """
+    host = network.hosts["first"]
+    until(lambda: _listens(platform, host), "the worker listens")
+    network.cut("first", silently=True)
+    platform.redis.kill()
+    until(lambda: _is_half_open(network, platform), "the host of services has forgotten its connections")
+    asks = host.awaits_answer(_redis(network, platform))
+    platform.redis = platform.start_redis()
+    network.heal("first")
+    return not asks
+
+
 def _is_half_open(network: Network, platform: Platform) -> bool:
     """Return whether the first host holds connections to Redis of which the host of services knows nothing."""
-    services = network.hosts["services"]
-    redis = (services.address, platform.queue.connection_pool.connection_kwargs["port"])
+    redis = _redis(network, platform)
     held = {(other, own) for own, other in network.hosts["first"].connections() if other == redis}
-    return bool(held) and not held & services.connections()
+    return bool(held) and not held & network.hosts["services"].connections()
+
+
+def _redis(network: Network, platform: Platform) -> tuple[str, int]:
+    return network.hosts["services"].address, platform.queue.connection_pool.connection_kwargs["port"]
 
 
 @pytest.mark.long
