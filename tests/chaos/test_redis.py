@@ -10,8 +10,6 @@ from chaos.caller import ANSWER_SECONDS
 from chaos.platform import Platform
 from chaos.processes import until
 
-# What the contract allows, and what a machine may add on which others train.
-
 
 @pytest.fixture(scope="module")
 def platform(open_platform) -> Iterator[Platform]:
