@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from core import logs
 from core.db.engine import transaction
@@ -59,8 +60,12 @@ class Presence:
         A queue in trouble hinders no job.
         """
         for slots in self._slots:
-            threading.Thread(target=self._try, args=(slots.fill,), name="polled", daemon=True).start()
+            threading.Thread(target=self._try, args=(partial(self._fill, slots),), name="polled", daemon=True).start()
         sweep(self._host)
+
+    def _fill(self, slots: Slots) -> None:
+        slots.fill()
+        _log.debug("has looked for work without a message", busy=slots.busy())
 
     def leave(self) -> None:
         """Take the worker's row away; where the database is away too, the row grows old instead."""

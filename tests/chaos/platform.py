@@ -56,6 +56,7 @@ SWEEP_SECONDS = 1.0
 STALL_SECONDS = 15.0
 # A resource that was found at the end must be explained within so many seconds of everybody's end.
 _START_SECONDS = 60.0
+_LOOKED = "has looked for work without a message"
 _QUICK = {
     "LEASE_SECONDS": LEASE_SECONDS,
     "HEARTBEAT_SECONDS": 1,
@@ -188,6 +189,7 @@ class Platform:
         *,
         hold_at: str | None = None,
         wait: bool = False,
+        looked: bool = False,
         inside: Sequence[str] = (),
         credulous: bool = False,
     ) -> Process:
@@ -197,13 +199,18 @@ class Platform:
             crash_at: ``name[:n]`` of the crash point at which it kills itself, once.
             hold_at: The one at which its thread waits instead; see `Process.reached` and `Process.release`.
             wait: Whether to wait until it has registered.
+            looked: Whether to wait until it has looked for work, as every worker does when it starts.
             inside: What is put before the command to run it on a host of its own.
             credulous: Whether it believes in its lease for ever, as on a machine whose clock stood still: nothing but
                 the fence can stop it.
         """
         known = self._worker_names() if wait else set()
         command = [sys.executable, "-m", "chaos.faulty_worker", "train"]
+        if looked:
+            inside = [*inside, "env", f"{ENVIRONMENT_PREFIX}LOG_LEVEL=debug"]
         process = self._start("train", command, crash_at, hold_at, inside=inside, credulous=credulous)
+        if looked:
+            until(lambda: _LOOKED in process.log.read_text(), "the worker has looked for work", _START_SECONDS)
         if wait:
             until(lambda: self._worker_names() - known or not process.lives, "the worker registers", _START_SECONDS)
             assert process.lives, "the worker ended before it registered"

@@ -96,7 +96,7 @@ def test_a_link_whose_other_end_was_started_anew_in_the_dark_is_made_anew(
     platform, postgres, training, ways, name
 ) -> None:
     """The worker finds no work but by messages: that it trains shows that both links are whole again."""
-    worker = platform.start_worker(inside=ways.inside, wait=True)
+    worker = platform.start_worker(inside=ways.inside, looked=True)
     until(lambda: _listeners(platform) == 2, "the worker listens, as that of ingest does")
     ways.links[name].ail(hole=True)
     if name == "redis":

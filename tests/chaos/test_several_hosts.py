@@ -257,8 +257,8 @@ def test_a_worker_hears_of_work_though_redis_has_forgotten_its_connection(
     """It is idle and asks for nothing, so that nobody tells it; nor does it look for work without a message."""
     with open_on_hosts(POLL_SECONDS=600) as platform, network.forgetting("services"):
         dataset_id = platform.caller.upload(archive)
-        worker = platform.start_worker(inside=network.hosts["first"].inside, wait=True)
-        until(lambda: _is_forgotten(network, platform), "the connection is known to the worker alone")
+        worker = platform.start_worker(inside=network.hosts["first"].inside, looked=True)
+        until(lambda: _forget_connection(network, platform), "the connection is known to the worker alone")
         job_id = platform.caller.submit(dataset_id, {**job, "epochs": 1})
         assert platform.caller.wait(job_id, seconds=_RECOVERY_SECONDS)["status"] == "succeeded"
         assert _STALE in worker.log.read_text()
@@ -272,18 +272,18 @@ def _listens(platform: Platform, host: Host) -> bool:
     return any(client["cmd"] == "brpop" and client["addr"].startswith(f"{host.address}:") for client in clients)
 
 
-def _is_forgotten(network: Network, platform: Platform) -> bool:
-    """Start Redis anew while the first host's worker cannot hear of it, and return whether it really heard nothing.
+def _forget_connection(network: Network, platform: Platform) -> bool:
+    """Start Redis anew while the first host's worker cannot hear of it, and return whether it really hears nothing.
 
-    It heard of it where it was asking just then: its kernel asks again until the new Redis refuses.
+    It hears of it where it was asking just then: its kernel asks again until the new Redis refuses.
     """
     host = network.hosts["first"]
     until(lambda: _listens(platform, host), "the worker listens")
     network.cut("first", silently=True)
     platform.redis.kill()
     until(lambda: _is_half_open(network, platform), "the host of services has forgotten its connections")
-    asks = host.awaits_answer(_redis(network, platform))
     platform.redis = platform.start_redis()
+    asks = host.awaits_answer(_redis(network, platform))
     network.heal("first")
     return not asks
 
