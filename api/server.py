@@ -92,7 +92,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_tmp_dir": str(_MEMORY_FOLDER) if os.access(_MEMORY_FOLDER, os.W_OK) else None,
             "control_socket_disable": True,
             "logger_class": PlainLogger,
-            "post_worker_init": _tell_streams_when_to_end,
+            "post_worker_init": _begin_to_serve,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -215,11 +215,12 @@ def _hide_banner() -> None:
     wsgi.Response.default_headers = default_headers
 
 
-def _tell_streams_when_to_end(worker: Worker) -> None:
-    """Let open event streams end with the process: otherwise each would hold it up for the whole grace."""
+def _begin_to_serve(worker: Worker) -> None:
+    """Say so, and let open event streams end with the process: otherwise each would hold it up for the whole grace."""
     from api.ports import find_ports  # noqa: PLC0415 - after the fork, see above
 
     find_ports(worker.wsgi).streams.serving = lambda: bool(worker.alive)
+    _log.info("takes requests", process=os.getpid())
 
 
 if __name__ == "__main__":

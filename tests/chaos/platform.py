@@ -24,8 +24,10 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -57,6 +59,7 @@ STALL_SECONDS = 15.0
 # A resource that was found at the end must be explained within so many seconds of everybody's end.
 _START_SECONDS = 60.0
 _LOOKED = "has looked for work without a message"
+_TAKES_REQUESTS = "takes requests"
 _QUICK = {
     "LEASE_SECONDS": LEASE_SECONDS,
     "HEARTBEAT_SECONDS": 1,
@@ -241,7 +244,15 @@ class Platform:
             with suppress(ObjectNotFoundError), store.open(stat.key) as source:
                 content = source.read()
                 objects[stat.key] = Stored(len(content), hashlib.sha256(content).hexdigest())
-        return History(recording.read(self._engine), list(self.caller.answers), objects)
+        return History(recording.read(self._engine), list(self.caller.answers), objects, list(self._absences()))
+
+    def _absences(self) -> Iterator[tuple[float, float]]:
+        """Yield from when to when the API could answer nobody, though it may have been connected to."""
+        apis = [process for process in self._processes if process.name == "api"]
+        for api, successor in zip_longest(apis, apis[1:]):
+            began = _read_when(_TAKES_REQUESTS, api.log)
+            yield api.started_at, began or (successor.started_at if successor else time.time())
+            yield from api.standstills
 
     def forget_messages(self) -> None:
         """Empty the queues, as a Redis that lost its data would."""
@@ -374,6 +385,14 @@ class Platform:
 
     def _collect_garbage(self) -> None:
         collect_garbage(open_sessions(self._engine), open_store(self.settings), age_seconds=0)
+
+
+def _read_when(words: str, log: Path) -> float | None:
+    """Return when a log said something first, in seconds since 1970; ``None``: it did not."""
+    for line in log.read_text(errors="replace").splitlines():
+        if words in line:
+            return datetime.fromisoformat(line.split()[0]).timestamp()
+    return None
 
 
 def _picture() -> bytes:

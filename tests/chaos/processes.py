@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -25,12 +25,18 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
 
 @dataclass
 class Process:
-    """One program of a platform, and what runs below it."""
+    """One program of a platform, and what runs below it.
+
+    ``started_at`` is in seconds since 1970, as are the beginning and the end of each of its ``standstills``.
+    """
 
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
     fuse: Path | None = None
+    started_at: float = field(default_factory=time.time)
+    standstills: list[tuple[float, float]] = field(default_factory=list)
+    _frozen_at: float | None = None
 
     @property
     def pid(self) -> int:
@@ -79,16 +85,24 @@ class Process:
             self.freeze()  # It would replace what is killed below it.
         killed = self.send(signal.SIGKILL, below=below)
         self.popen.wait()
+        self._end_standstill()
         until(lambda: not any(map(_lives, killed)), f"the end of all below {self.name}")
 
     def freeze(self, *, below: bool = False) -> None:
         """Stop it with SIGSTOP and wait until it stands still: until one thread gets to take that, the others go on."""
+        self._frozen_at = self._frozen_at or time.time()
         stopped = self.send(signal.SIGSTOP, below=below)
         until(lambda: all(_stands_still(process.pid) for process in stopped), f"{self.name} stands still")
 
     def thaw(self, *, below: bool = False) -> None:
         """Let it go on with SIGCONT."""
         self.send(signal.SIGCONT, below=below)
+        self._end_standstill()
+
+    def _end_standstill(self) -> None:
+        if self._frozen_at is not None:
+            self.standstills.append((self._frozen_at, time.time()))
+            self._frozen_at = None
 
     def terminate(self) -> None:
         """Ask it to end with SIGTERM."""

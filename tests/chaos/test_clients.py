@@ -5,6 +5,7 @@ import http.client
 import secrets
 import socket
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from chaos.processes import until
 from api.arrivals import GATHERED_BYTES
 
 _MOST_FILES = 256
+_FROZEN_SECONDS = 2.0
 # More than the kernel keeps of an answer that nobody takes.
 _LARGE_BYTES = 16 * 2**20
 
@@ -78,6 +80,23 @@ def test_a_download_under_which_the_api_is_killed_is_whole_the_next_time(platfor
     platform.api = platform.start_api()
     platform.await_api()
     platform.judge()  # It reads every archive back.
+
+
+def test_an_api_that_is_frozen_or_not_yet_there_is_waited_for(platform) -> None:
+    platform.freeze(platform.api, below=True)
+    thaw = threading.Timer(_FROZEN_SECONDS, platform.api.thaw, kwargs={"below": True})
+    thaw.start()
+    frozen = platform.caller.call("GET", "/jobs")
+    thaw.join()
+    platform.api.kill(below=True)
+    platform.api = platform.start_api()
+    early = platform.caller.insist("GET", "/jobs")
+    history = platform.history()
+    for answer in (frozen, early):
+        assert answer.status == 200
+        assert history.silence(answer) < answer.answered_at - answer.asked_at
+    assert frozen.answered_at - frozen.asked_at - history.silence(frozen) > _FROZEN_SECONDS / 2
+    platform.judge()
 
 
 def test_more_idle_connections_than_an_api_may_have_files_do_not_end_it(platform) -> None:

@@ -411,10 +411,27 @@ def test_a_server_error_is_found(status: int) -> None:
     assert story.broken() == {"V11"}
 
 
-def test_a_request_that_nobody_answered_is_found() -> None:
+@pytest.mark.parametrize("status", [HUNG, 200])
+def test_a_request_that_nobody_answered_in_time_is_found(status: int) -> None:
     story = whole()
-    story.answers.append(Answer("GET", "/jobs", HUNG, asked_at=1.0, answered_at=16.0))
+    story.answers.append(Answer("GET", "/jobs", status, asked_at=1.0, answered_at=16.0))
     assert story.broken() == {"V11"}
+
+
+@pytest.mark.parametrize(
+    ("absences", "seconds"),
+    [
+        ([(90.0, 100.0), (140.0, 150.0)], 40.0),
+        ([(90.0, 110.0), (130.0, 150.0)], 20.0),
+        ([(110.0, 120.0), (105.0, 115.0), (112.0, 114.0)], 25.0),
+        ([(0.0, 200.0)], 0.0),
+    ],
+)
+def test_an_absent_api_is_not_silent(absences: list[tuple[float, float]], seconds: float) -> None:
+    answer = Answer("GET", "/jobs", HUNG, asked_at=100.0, answered_at=140.0)
+    history = History(whole().changes, [PREDICTED, answer], whole().objects, absences)
+    assert history.silence(answer) == seconds
+    assert {violation.invariant for violation in check(history)} == ({"V11"} if seconds else set())
 
 
 def test_a_503_must_say_when_to_come_again() -> None:
