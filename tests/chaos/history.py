@@ -1,7 +1,8 @@
 """What happened on a platform, as one list, and the rules that it must keep: the only judge of every fault test.
 
-A history has three parts: each change of a row, as the database's triggers wrote it (`chaos.recording`); each answer of
-the API, as the client got it (`chaos.caller`); and what lies in the store at the end. `check` is a pure function of it.
+A history has four parts: each change of a row, as the database's triggers wrote it (`chaos.recording`); each answer of
+the API, as the client got it (`chaos.caller`); when the API was not there to answer; and what lies in the store at the
+end. `check` is a pure function of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
